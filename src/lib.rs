@@ -1,0 +1,6 @@
+//! `runner` carries a live service from one home to another and can always bring it back.
+//!
+//! Start reading at [`saga`]: the pure state machine that everything else serves. `docs/design.md` says what
+//! users see, `docs/architecture.md` is the map of this house.
+
+pub mod plan;

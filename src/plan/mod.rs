@@ -1,0 +1,8 @@
+//! From TOML text to a [`recorded::Definition`], or to everything that is wrong with it.
+//!
+//! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
+
+mod id;
+pub mod recorded;
+
+pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
