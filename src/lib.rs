@@ -4,3 +4,4 @@
 //! users see, `docs/architecture.md` is the map of this house.
 
 pub mod plan;
+pub mod saga;
