@@ -2,7 +2,10 @@
 //!
 //! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
 
+pub mod graph;
 mod id;
 pub mod recorded;
 
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
+pub mod catalog;
+pub mod window;

@@ -1,0 +1,268 @@
+//! What a person asks of a run, and when it is refused.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::event::{Change, StepEvent, Terms, What};
+use super::state::{Course, End, GateState, State, Status};
+use crate::plan::StepId;
+use crate::plan::recorded::Definition;
+
+/// A person's wish. Refused ones change nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Take the run on.
+    Resume {
+        /// The holder's fencing token.
+        token: u64,
+        /// Under which terms.
+        terms: Terms,
+    },
+    /// Go on with a changed definition.
+    Amend {
+        /// The whole new definition.
+        definition: Box<Definition>,
+        /// What changed.
+        changes: Vec<Change>,
+    },
+    /// Start nothing new.
+    Pause,
+    /// Take a pause back.
+    Unpause,
+    /// Settle what is in flight, close the run, undo nothing.
+    Cancel,
+    /// Undo.
+    Rollback {
+        /// What came after this step; absent: everything.
+        to: Option<StepId>,
+        /// Compensations in flight at once.
+        parallel: u32,
+    },
+    /// Answer a gate with yes.
+    Approve {
+        /// The step.
+        step: StepId,
+        /// Why.
+        note: String,
+    },
+    /// Answer a gate with no.
+    Reject {
+        /// The step.
+        step: StepId,
+        /// Why.
+        note: String,
+    },
+    /// Leave a step out.
+    Skip {
+        /// The step.
+        step: StepId,
+        /// Why.
+        note: String,
+    },
+    /// Say what became of an attempt that nobody else can settle.
+    Resolve {
+        /// The step.
+        step: StepId,
+        /// It was done; else it was not.
+        done: bool,
+        /// Outputs, when it was done.
+        outputs: Map<String, Value>,
+    },
+}
+
+/// Why a wish was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The run has no such step.
+    #[error("run `{run}` has no step `{step}`")]
+    NoSuchStep {
+        /// The run.
+        run: String,
+        /// The step.
+        step: StepId,
+    },
+    /// The step is not where the wish applies.
+    #[error("step `{step}` is {word}: {why}")]
+    StepIs {
+        /// The step.
+        step: StepId,
+        /// Its status.
+        word: String,
+        /// What would be needed.
+        why: String,
+    },
+    /// The run is not where the wish applies.
+    #[error("run `{run}` {why}")]
+    RunIs {
+        /// The run.
+        run: String,
+        /// What it is.
+        why: String,
+    },
+    /// The rollback would have to cross steps that cannot be undone.
+    #[error("run `{run}` cannot be rolled back: {}", list(.steps))]
+    Irreversible {
+        /// The run.
+        run: String,
+        /// The steps and why each cannot be undone.
+        steps: Vec<(StepId, String)>,
+    },
+    /// There is nothing to do; not an error for who asked.
+    #[error("nothing to do: {why}")]
+    Nothing {
+        /// Why.
+        why: String,
+    },
+}
+
+fn list(steps: &[(StepId, String)]) -> String {
+    let each: Vec<String> =
+        steps.iter().map(|(step, why)| format!("step `{step}` is irreversible ({why})")).collect();
+    each.join(", ")
+}
+
+/// Turns a wish into events, or says why not.
+///
+/// # Errors
+/// A [`Refusal`] when the wish does not apply to this state.
+pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Refusal> {
+    let by = by.to_owned();
+    let run = || state.run.to_string();
+    match wish {
+        Command::Resume { token, terms } => {
+            if *token < state.token {
+                let why = format!("is held by a newer process (fencing token {}, ours {token})", state.token);
+                return Err(Refusal::RunIs { run: run(), why });
+            }
+            Ok(vec![What::RunResumed { token: *token, by, terms: terms.clone() }])
+        }
+        Command::Amend { definition, changes } => {
+            Ok(vec![What::PlanAmended { definition: definition.clone(), changes: changes.clone(), by }])
+        }
+        Command::Pause => match (&state.end, state.paused) {
+            (Some(_), _) => Err(ended(state)),
+            (None, true) => Err(Refusal::Nothing { why: format!("run `{}` is paused already", state.run) }),
+            (None, false) => Ok(vec![What::Paused { by }]),
+        },
+        Command::Unpause => {
+            if state.paused {
+                Ok(vec![What::Unpaused { by }])
+            } else {
+                Err(Refusal::Nothing { why: format!("run `{}` is not paused", state.run) })
+            }
+        }
+        Command::Cancel => match &state.end {
+            Some(End::Cancelled) => {
+                Err(Refusal::Nothing { why: format!("run `{}` is cancelled already", state.run) })
+            }
+            Some(_) => Err(ended(state)),
+            None if state.cancelling => {
+                Err(Refusal::Nothing { why: format!("run `{}` is being cancelled already", state.run) })
+            }
+            None => Ok(vec![What::CancelRequested { by }]),
+        },
+        Command::Rollback { to, parallel } => {
+            if matches!(state.end, Some(End::RolledBack { .. })) {
+                return Err(Refusal::Nothing { why: format!("run `{}` is rolled back already", state.run) });
+            }
+            if let Some(step) = to
+                && state.place(step).is_none()
+            {
+                return Err(Refusal::NoSuchStep { run: run(), step: step.clone() });
+            }
+            if let (Course::Back(back), Some(_)) = (&state.course, to)
+                && back.to.is_none()
+            {
+                let why = "is being rolled back as a whole: it only goes back".to_owned();
+                return Err(Refusal::RunIs { run: run(), why });
+            }
+            let steps = state.irreversible(to.as_ref());
+            if !steps.is_empty() {
+                return Err(Refusal::Irreversible { run: run(), steps });
+            }
+            let failed = match &state.course {
+                Course::Back(back) => back.failed.clone(),
+                Course::Forward | Course::Resting => None,
+            };
+            Ok(vec![What::RollbackRequested { to: to.clone(), parallel: (*parallel).max(1), failed, by }])
+        }
+        Command::Approve { step, note } => {
+            let (request, note) = (asked(state, step)?, note.clone());
+            Ok(vec![of(step, StepEvent::Approved { request, by, note })])
+        }
+        Command::Reject { step, note } => {
+            let request = asked(state, step)?;
+            let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+            let reason = format!("rejected by {by}{why}");
+            let rejected = StepEvent::Rejected { request, by, note: note.clone() };
+            Ok(vec![of(step, rejected), of(step, StepEvent::Failed { reason })])
+        }
+        Command::Skip { step, note } => {
+            let (_, found) = find(state, step)?;
+            match &found.status {
+                Status::Pending
+                | Status::AwaitingApproval
+                | Status::Retrying { .. }
+                | Status::Failed { .. }
+                    if state.end.is_none() && !matches!(state.course, Course::Back(_)) =>
+                {
+                    Ok(vec![of(step, StepEvent::Skipped { by: Some(by), note: note.clone() })])
+                }
+                status => Err(Refusal::StepIs {
+                    step: step.clone(),
+                    word: status.word().to_owned(),
+                    why: "only a step that has not begun or has failed can be skipped".to_owned(),
+                }),
+            }
+        }
+        Command::Resolve { step, done, outputs } => {
+            let (_, found) = find(state, step)?;
+            if found.needs_attention().is_none() {
+                return Err(Refusal::StepIs {
+                    step: step.clone(),
+                    word: found.status.word().to_owned(),
+                    why: "only a step that needs attention can be resolved".to_owned(),
+                });
+            }
+            Ok(vec![of(step, StepEvent::Resolved { done: *done, outputs: outputs.clone(), by })])
+        }
+    }
+}
+
+fn of(step: &StepId, is: StepEvent) -> What {
+    What::Step { step: step.clone(), is }
+}
+
+fn find<'a>(
+    state: &'a State,
+    step: &StepId,
+) -> Result<(&'a crate::plan::recorded::Step, &'a super::state::StepState), Refusal> {
+    state.step(step).ok_or_else(|| Refusal::NoSuchStep { run: state.run.to_string(), step: step.clone() })
+}
+
+fn asked(state: &State, step: &StepId) -> Result<u64, Refusal> {
+    let (_, found) = find(state, step)?;
+    match (&found.status, &found.door.gate) {
+        (Status::AwaitingApproval, GateState::Asked(request)) => Ok(request.seq),
+        (status, gate) => Err(Refusal::StepIs {
+            step: step.clone(),
+            word: status.word().to_owned(),
+            why: match gate {
+                GateState::Answered(_) | GateState::Open { .. } => "it was approved already".to_owned(),
+                GateState::Shut | GateState::Asked(_) => "nobody is asked for approval there".to_owned(),
+            },
+        }),
+    }
+}
+
+fn ended(state: &State) -> Refusal {
+    let why = match &state.end {
+        Some(End::Complete) => "is complete",
+        Some(End::Cancelled) => "is cancelled",
+        Some(End::RolledBack { .. }) => "is rolled back",
+        None => "is open",
+    };
+    Refusal::RunIs { run: state.run.to_string(), why: why.to_owned() }
+}

@@ -1,0 +1,718 @@
+//! The only way a state changes, live and on replay.
+//!
+//! Every event names the statuses it is legal in; everything else is an error that carries both. A new kind of
+//! event fails to compile here until somebody has thought of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::event::{Event, StepEvent, Terms, What};
+use super::index::Index;
+use super::outcome::{CutCause, Direction, Verdict};
+use super::settle::SETTLE_MS;
+use super::soak::{Sample, Soaking};
+use super::state::{
+    Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
+};
+use super::time::{Stamp, Wait};
+use crate::plan::StepId;
+use crate::plan::recorded::Definition;
+
+/// An event that cannot follow on a state. From a journal it means damage or a bug, and nothing is guessed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Illegal {
+    /// The first event of a run must open it.
+    #[error("the run does not begin with `run_opened` but with {event}")]
+    NotOpened {
+        /// The event.
+        event: String,
+    },
+    /// A gap or a repetition.
+    #[error("event {found} follows event {last}")]
+    OutOfOrder {
+        /// The last one's sequence number.
+        last: u64,
+        /// The next one's.
+        found: u64,
+    },
+    /// The event names a step that the run does not have.
+    #[error("event {seq} is about step `{step}`, which the run does not have")]
+    NoSuchStep {
+        /// Its sequence number.
+        seq: u64,
+        /// The step.
+        step: StepId,
+    },
+    /// The state does not admit it.
+    #[error("event {seq} ({event}) cannot happen {state}")]
+    NotNow {
+        /// Its sequence number.
+        seq: u64,
+        /// The event.
+        event: String,
+        /// In which state.
+        state: String,
+    },
+}
+
+/// Begins a state with the first event of a run.
+///
+/// # Errors
+/// [`Illegal::NotOpened`] unless it is a `run_opened` with sequence number 1.
+pub fn open(event: &Event) -> Result<State, Illegal> {
+    let What::RunOpened { run, definition, by } = &event.what else {
+        return Err(Illegal::NotOpened { event: name(&event.what) });
+    };
+    if event.seq != 1 {
+        return Err(Illegal::OutOfOrder { last: 0, found: event.seq });
+    }
+    let held = definition.resources.iter();
+    let state = State {
+        run: run.clone(),
+        definition: Arc::new((**definition).clone()),
+        by: by.clone(),
+        opened: event.at,
+        seq: 1,
+        last: event.at,
+        course: Course::Forward,
+        end: None,
+        paused: false,
+        cancelling: false,
+        terms: Terms { forward: true, fresh_budget: true, assume_yes: false },
+        token: 0,
+        steps: definition.steps.iter().map(|_| StepState::fresh()).collect(),
+        holders: held
+            .map(|(name, resource)| (name.clone(), resource.held_at_start.iter().cloned().collect()))
+            .collect(),
+        index: Index::default(),
+    };
+    Ok(state.reindexed())
+}
+
+/// Applies one event. On an error the state is as it was.
+///
+/// # Errors
+/// [`Illegal`] when the event cannot follow on this state.
+pub fn fold(state: &mut State, event: &Event) -> Result<(), Illegal> {
+    if event.seq != state.seq + 1 {
+        return Err(Illegal::OutOfOrder { last: state.seq, found: event.seq });
+    }
+    let legal = match &event.what {
+        What::Step { step, is } => {
+            let place = state
+                .place(step)
+                .ok_or_else(|| Illegal::NoSuchStep { seq: event.seq, step: step.clone() })?;
+            let before = state.steps[place].status.clone();
+            let legal = step_event(state, place, is, event);
+            if legal {
+                let mut index = std::mem::take(&mut state.index);
+                index.changed(state, place, &before);
+                state.index = index;
+            }
+            legal
+        }
+        What::RunOpened { .. }
+        | What::RunResumed { .. }
+        | What::PlanAmended { .. }
+        | What::Paused { .. }
+        | What::Unpaused { .. }
+        | What::CancelRequested { .. }
+        | What::Cancelled
+        | What::RollbackRequested { .. }
+        | What::RolledBack
+        | What::Completed => run_event(state, event),
+    };
+    if !legal {
+        let at = match event.what.step().and_then(|id| state.step(id)) {
+            Some((step, found)) => format!("while step `{}` is {}", step.id, found.status.word()),
+            None => format!(
+                "while the run is {:?}",
+                state.end.as_ref().map_or(&state.course as &dyn std::fmt::Debug, |e| e)
+            ),
+        };
+        return Err(Illegal::NotNow { seq: event.seq, event: name(&event.what), state: at });
+    }
+    state.seq = event.seq;
+    state.last = event.at;
+    Ok(())
+}
+
+fn run_event(state: &mut State, event: &Event) -> bool {
+    match &event.what {
+        What::RunOpened { .. } => return false,
+        What::RunResumed { token, terms, .. } => {
+            if *token < state.token {
+                return false;
+            }
+            state.token = *token;
+            resume(state, terms, event.at);
+        }
+        What::PlanAmended { definition, changes, .. } => {
+            let matters: BTreeSet<_> =
+                changes.iter().filter(|c| c.matters).filter_map(|c| c.step.as_ref()).collect();
+            amend(state, definition, &matters);
+        }
+        What::Paused { .. } if state.end.is_none() && !state.paused => state.paused = true,
+        What::Unpaused { .. } if state.paused => state.paused = false,
+        What::CancelRequested { .. } if state.end.is_none() && !state.cancelling => state.cancelling = true,
+        What::Cancelled if state.cancelling => {
+            state.cancelling = false;
+            state.end = Some(End::Cancelled);
+        }
+        What::RollbackRequested { to, parallel, failed, .. } => {
+            if matches!(state.end, Some(End::RolledBack { .. })) {
+                return false;
+            }
+            state.end = None;
+            state.cancelling = false;
+            state.paused = false;
+            state.course = Course::Back(Back {
+                to: to.clone(),
+                parallel: (*parallel).max(1),
+                failed: failed.clone(),
+                then_forward: false,
+            });
+        }
+        What::RolledBack => {
+            let Course::Back(back) = &state.course else { return false };
+            let back = back.clone();
+            if back.to.is_some() {
+                let scope = state.index.after(back.to.as_ref());
+                for place in (0..state.steps.len()).filter(|&p| scope.contains(p)) {
+                    let old = &state.steps[place];
+                    let (attempts, compensations) = (old.attempts, old.compensations);
+                    state.steps[place] = StepState { attempts, compensations, ..StepState::fresh() };
+                }
+                state.course = if back.then_forward { Course::Forward } else { Course::Resting };
+            } else {
+                state.end = Some(End::RolledBack { failed: back.failed });
+            }
+        }
+        What::Completed if state.end.is_none() && state.index.all_ended_well() => {
+            state.end = Some(End::Complete);
+        }
+        What::Paused { .. }
+        | What::Unpaused { .. }
+        | What::CancelRequested { .. }
+        | What::Cancelled
+        | What::Completed
+        | What::Step { .. } => return false,
+    }
+    state.index = Index::of(state);
+    true
+}
+
+/// A process takes the run on: every attempt without an end is cut off, waits go on by its own clock.
+fn resume(state: &mut State, terms: &Terms, at: Stamp) {
+    state.terms = terms.clone();
+    if terms.forward && state.end.is_none() {
+        match &mut state.course {
+            Course::Resting => state.course = Course::Forward,
+            Course::Back(back) if back.to.is_some() => back.then_forward = true,
+            Course::Back(_) | Course::Forward => {}
+        }
+    }
+    for (step, definition) in state.steps.iter_mut().zip(&state.definition.steps) {
+        if terms.fresh_budget {
+            (step.spent, step.cuts) = (0, 0);
+        }
+        let cut = |direction, attempt| {
+            let within = Wait::new(at, SETTLE_MS.max(definition.timeout_ms.saturating_mul(2)));
+            let cause = CutCause::Crash;
+            Status::Interrupted(Interrupted {
+                direction,
+                attempt,
+                cause,
+                within,
+                over: false,
+                attention: None,
+            })
+        };
+        step.status = match std::mem::replace(&mut step.status, Status::Pending) {
+            Status::Running { attempt } => cut(Direction::Forward, attempt),
+            Status::Compensating { attempt } => cut(Direction::Compensation, attempt),
+            Status::Interrupted(mut cut) => {
+                cut.attention = None;
+                cut.within = Wait::new(at, cut.within.length_ms);
+                Status::Interrupted(cut)
+            }
+            Status::Failed { .. } if terms.fresh_budget && terms.forward => {
+                step.door.probe = None;
+                Status::Pending
+            }
+            Status::CompensationFailed { .. } => Status::CompensationRetrying { pause: Wait::new(at, 0) },
+            Status::Retrying { pause } => Status::Retrying { pause: pause.anchored(at) },
+            Status::CompensationRetrying { pause } => {
+                Status::CompensationRetrying { pause: pause.anchored(at) }
+            }
+            Status::Verifying(verifying) => Status::Verifying(Verifying {
+                within: Wait::new(at, verifying.within.length_ms),
+                ..verifying
+            }),
+            Status::UndoingCheck { within, last } => {
+                Status::UndoingCheck { within: Wait::new(at, within.length_ms), last }
+            }
+            rest @ (Status::Pending
+            | Status::AwaitingApproval
+            | Status::Soaking(_)
+            | Status::Done
+            | Status::Satisfied
+            | Status::Skipped
+            | Status::Failed { .. }
+            | Status::Compensated) => rest,
+        };
+        // What was seen at the door by another process is looked at again.
+        if matches!(step.status, Status::Pending) {
+            step.door.probe = None;
+            step.door.gone.clear();
+        }
+    }
+}
+
+fn amend(state: &mut State, definition: &Definition, matters: &BTreeSet<&StepId>) {
+    let mut old: BTreeMap<StepId, StepState> = state
+        .definition
+        .steps
+        .iter()
+        .zip(std::mem::take(&mut state.steps))
+        .map(|(step, found)| (step.id.clone(), found))
+        .collect();
+    state.definition = Arc::new(definition.clone());
+    state.steps =
+        definition.steps.iter().map(|s| old.remove(&s.id).unwrap_or_else(StepState::fresh)).collect();
+    state.index = Index::of(state);
+    // An approval is void when its step, or one that it depends on, has changed.
+    for id in matters {
+        let Some(place) = state.place(id) else { continue };
+        let after = state.index.after(Some(id));
+        for p in (0..state.steps.len()).filter(|&p| p == place || after.contains(p)) {
+            let step = &mut state.steps[p];
+            if matches!(step.status, Status::AwaitingApproval) {
+                step.status = Status::Pending;
+            }
+            if matches!(step.status, Status::Pending) {
+                step.door = Door::default();
+            }
+        }
+        if matches!(state.steps[place].status, Status::Pending) {
+            state.steps[place].when = None;
+        }
+    }
+    if state.end == Some(End::Complete) && state.steps.iter().any(|s| !s.status.ended_well()) {
+        state.end = None;
+    }
+    for (name, resource) in &definition.resources {
+        let start = || resource.held_at_start.iter().cloned().collect();
+        state.holders.entry(name.clone()).or_insert_with(start);
+    }
+}
+
+/// Applies an event about one step; false: it is not legal here, and nothing was changed.
+fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) -> bool {
+    let at = event.at;
+    let definition = Arc::clone(&state.definition);
+    let plan = &definition.steps[place];
+    let step = &mut state.steps[place];
+    let verifying = |satisfied| {
+        let within = Wait::new(at, plan.verify_within_ms);
+        Status::Verifying(Verifying { satisfied, within, last: None })
+    };
+    match (is, &mut step.status) {
+        (StepEvent::Decided { when }, Status::Pending) if step.when.is_none() => step.when = Some(*when),
+        (StepEvent::Probed { answer }, Status::Pending) => {
+            let since = step.door.probe.as_ref().and_then(|seen| seen.unknown_since);
+            let unknown_since = (answer.verdict == Verdict::Unknown).then(|| since.unwrap_or(at));
+            step.door.probe = Some(Seen { answer: answer.clone(), at, unknown_since });
+        }
+        (StepEvent::Satisfied { outputs }, Status::Pending) => {
+            step.outputs = Some(outputs.clone());
+            step.status = verifying(!step.owned);
+            step.started = event.seq;
+            let takes = plan.takes.clone();
+            hold(state, &takes);
+        }
+        (StepEvent::ApprovalRequested { question, evidence }, Status::Pending) => {
+            let (question, evidence) = (question.clone(), evidence.clone());
+            step.door.gate = GateState::Asked(Request { seq: event.seq, at, question, evidence });
+            step.status = Status::AwaitingApproval;
+        }
+        (StepEvent::Approved { request, .. }, Status::AwaitingApproval) => match &step.door.gate {
+            GateState::Asked(asked) if asked.seq == *request => {
+                step.door.gate = GateState::Answered(asked.clone());
+            }
+            GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
+                return false;
+            }
+        },
+        (StepEvent::GateOpened { request, .. }, Status::AwaitingApproval) => match &step.door.gate {
+            GateState::Answered(asked) if asked.seq == *request => {
+                step.door.gate = GateState::Open { request: asked.clone(), at };
+                step.status = Status::Pending;
+            }
+            GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
+                return false;
+            }
+        },
+        (StepEvent::ApprovalVoided { request, .. }, Status::AwaitingApproval | Status::Pending) => {
+            match &step.door.gate {
+                GateState::Asked(asked)
+                | GateState::Answered(asked)
+                | GateState::Open { request: asked, .. }
+                    if asked.seq == *request => {}
+                GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
+                    return false;
+                }
+            }
+            step.door.gate = GateState::Shut;
+            step.status = Status::Pending;
+        }
+        (StepEvent::Rejected { request, by, note }, Status::AwaitingApproval) => {
+            match &step.door.gate {
+                GateState::Asked(asked) | GateState::Answered(asked) if asked.seq == *request => {}
+                GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
+                    return false;
+                }
+            }
+            step.door.gate = GateState::Shut;
+            let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+            step.trouble = Some(format!("rejected by {by}{why}"));
+        }
+        (StepEvent::GoneLooked { resource, owner, answers }, _) => {
+            let worst = super::worst(answers);
+            let seen = Seen { answer: worst, at, unknown_since: None };
+            step.door.gone.entry(resource.clone()).or_default().insert(owner.clone(), seen);
+        }
+        (StepEvent::PreImageTaken { pre_image }, Status::Pending) if step.pre_image.is_none() => {
+            step.pre_image = Some(pre_image.clone());
+        }
+        (
+            StepEvent::Started { direction: Direction::Forward, attempt },
+            Status::Pending | Status::Retrying { .. },
+        ) if *attempt == step.attempts + 1 => {
+            step.attempts = *attempt;
+            step.owned = true;
+            step.redo = false;
+            step.started = event.seq;
+            step.started_at = Some(at);
+            step.ended_at = None;
+            step.status = Status::Running { attempt: *attempt };
+            let takes = plan.takes.clone();
+            hold(state, &takes);
+        }
+        (StepEvent::Started { direction: Direction::Compensation, attempt }, status)
+            if *attempt == step.compensations + 1 && may_compensate(status) =>
+        {
+            step.compensations = *attempt;
+            step.started_at = Some(at);
+            step.ended_at = None;
+            step.status = Status::Compensating { attempt: *attempt };
+            let frees = plan.frees.clone();
+            hold(state, &frees);
+        }
+        (StepEvent::Acted { direction: Direction::Forward, attempt, outputs, .. }, status)
+            if in_attempt(status, Direction::Forward, *attempt) =>
+        {
+            step.outputs = Some(outputs.clone());
+            step.trouble = None;
+            step.status = verifying(false);
+        }
+        (StepEvent::Acted { direction: Direction::Compensation, attempt, .. }, status)
+            if in_attempt(status, Direction::Compensation, *attempt) =>
+        {
+            step.status = Status::UndoingCheck { within: Wait::new(at, plan.undone_within_ms), last: None };
+        }
+        (StepEvent::AttemptFailed { direction, attempt, message, again_in_ms, .. }, status)
+            if in_attempt(status, *direction, *attempt) || verify_gave_up(status, *direction) =>
+        {
+            step.spent += 1;
+            step.cuts = 0;
+            step.trouble = Some(message.clone());
+            // Without another attempt a `failed` or `compensation_failed` follows at once.
+            let pause = Wait::new(at, again_in_ms.unwrap_or(0));
+            step.status = match direction {
+                Direction::Forward => Status::Retrying { pause },
+                Direction::Compensation => Status::CompensationRetrying { pause },
+            };
+        }
+        (StepEvent::Cut { direction, attempt, cause, message, .. }, status)
+            if in_attempt(status, *direction, *attempt) =>
+        {
+            step.trouble = Some(message.clone());
+            step.cuts += 1;
+            let within = Wait::new(at, SETTLE_MS.max(plan.timeout_ms.saturating_mul(2)));
+            step.status = Status::Interrupted(Interrupted {
+                direction: *direction,
+                attempt: *attempt,
+                cause: *cause,
+                within,
+                over: false,
+                attention: None,
+            });
+        }
+        (StepEvent::ProvedOver { direction, attempt }, Status::Interrupted(cut))
+            if cut.direction == *direction && cut.attempt == *attempt && !cut.over =>
+        {
+            cut.over = true;
+            cut.within = Wait::new(at, SETTLE_MS);
+        }
+        (
+            StepEvent::Settled { direction, attempt, done, outputs, how, again_in_ms },
+            Status::Interrupted(cut),
+        ) if cut.direction == *direction && cut.attempt == *attempt => {
+            // A recorded end is followed by the event that says how it ended; until then the attempt counts
+            // as running again.
+            let recorded = matches!(how, super::event::How::Recorded);
+            step.status = match (direction, recorded, done) {
+                (Direction::Forward, true, _) => Status::Running { attempt: *attempt },
+                (Direction::Compensation, true, _) => Status::Compensating { attempt: *attempt },
+                (Direction::Forward, false, true) => {
+                    step.outputs = Some(outputs.clone());
+                    verifying(false)
+                }
+                (Direction::Forward, false, false) => Status::Retrying { pause: Wait::new(at, *again_in_ms) },
+                (Direction::Compensation, false, _) => {
+                    Status::CompensationRetrying { pause: Wait::new(at, *again_in_ms) }
+                }
+            };
+        }
+        (StepEvent::AttentionNeeded { reason }, Status::Interrupted(cut)) if cut.attention.is_none() => {
+            cut.attention = Some(reason.clone());
+        }
+        (StepEvent::VerifyBegan, Status::Pending) => {
+            step.started_at = Some(at);
+            step.status = verifying(false);
+        }
+        (StepEvent::VerifyLooked { answers }, Status::Verifying(found)) => found.last = Some(answers.clone()),
+        (StepEvent::Verified { .. }, Status::Verifying(found)) => {
+            step.status = if found.satisfied { Status::Satisfied } else { Status::Done };
+            step.ended_at = Some(at);
+            step.trouble = None;
+            (step.spent, step.cuts) = (0, 0);
+            let frees = plan.frees.clone();
+            let_go(state, &frees);
+        }
+        (
+            StepEvent::Failed { reason },
+            Status::Pending
+            | Status::AwaitingApproval
+            | Status::Retrying { .. }
+            | Status::Verifying(_)
+            | Status::Soaking(_)
+            | Status::Interrupted(_),
+        ) => {
+            step.status = Status::Failed { reason: reason.clone() };
+            step.trouble = Some(reason.clone());
+            step.ended_at = Some(at);
+        }
+        (
+            StepEvent::Skipped { note, .. },
+            Status::Pending | Status::AwaitingApproval | Status::Retrying { .. } | Status::Failed { .. },
+        ) => {
+            step.status = Status::Skipped;
+            step.trouble = (!note.is_empty()).then(|| note.clone());
+            step.ended_at = Some(at);
+        }
+        (StepEvent::SoakBegan, Status::Pending) => {
+            step.started_at = Some(at);
+            step.status = Status::Soaking(Box::new(Soaking::began(at)));
+        }
+        (StepEvent::SoakSaved { good, good_ms, last }, Status::Soaking(soak)) => {
+            soak.good += good;
+            soak.good_ms += good_ms;
+            soak.consecutive = 0;
+            soak.last_good = Some(*last);
+            soak.last_sample = Some(*last);
+        }
+        (StepEvent::SoakSampled { answers }, Status::Soaking(soak)) => {
+            soak.last_sample = Some(at);
+            soak.last_trouble = Some(answers.clone());
+            match Sample::of(answers) {
+                Sample::Bad => {
+                    soak.bad += 1;
+                    soak.consecutive += 1;
+                }
+                Sample::Inconclusive => soak.inconclusive += 1,
+                Sample::Good => {
+                    // A good sample is an event of its own only when the watch before it had a gap.
+                    let gap = soak.last_good.map(|last| at.since_ms(&last));
+                    soak.gap_ms = gap;
+                    soak.last_good = Some(at);
+                    soak.good += 1;
+                    soak.consecutive = 0;
+                }
+            }
+        }
+        (StepEvent::ReadyLost { answers }, Status::Soaking(soak)) if soak.ready_lost.is_none() => {
+            soak.ready_lost = Some(answers.clone());
+            soak.last_good = None;
+            soak.last_sample = Some(at);
+        }
+        (StepEvent::ReadyRegained { by }, Status::Soaking(soak)) if soak.ready_lost.is_some() => {
+            soak.ready_lost = None;
+            soak.ready_waived = by.is_some();
+        }
+        (StepEvent::SoakPassed, Status::Soaking(_)) => {
+            step.status = Status::Done;
+            step.ended_at = Some(at);
+        }
+        (StepEvent::UndoneLooked { answers }, Status::UndoingCheck { last, .. }) => {
+            *last = Some(answers.clone());
+        }
+        (StepEvent::Compensated { .. }, status)
+            if matches!(status, Status::UndoingCheck { .. }) || may_compensate(status) =>
+        {
+            step.status = Status::Compensated;
+            step.ended_at = Some(at);
+            let takes = plan.takes.clone();
+            let_go(state, &takes);
+        }
+        (
+            StepEvent::CompensationFailed { reason },
+            Status::UndoingCheck { .. } | Status::CompensationRetrying { .. },
+        ) => {
+            step.status = Status::CompensationFailed { reason: reason.clone() };
+            step.trouble = Some(reason.clone());
+            step.ended_at = Some(at);
+        }
+        (StepEvent::Resolved { done, outputs, .. }, Status::Interrupted(cut)) => {
+            step.status = match (cut.direction, done) {
+                (Direction::Forward, true) => {
+                    step.outputs = Some(outputs.clone());
+                    verifying(false)
+                }
+                (Direction::Forward, false) => Status::Retrying { pause: Wait::new(at, 0) },
+                (Direction::Compensation, true) => {
+                    Status::UndoingCheck { within: Wait::new(at, plan.undone_within_ms), last: None }
+                }
+                (Direction::Compensation, false) => Status::CompensationRetrying { pause: Wait::new(at, 0) },
+            };
+        }
+        (StepEvent::Resolved { done, .. }, Status::CompensationFailed { .. }) => {
+            step.status = if *done {
+                Status::UndoingCheck { within: Wait::new(at, plan.undone_within_ms), last: None }
+            } else {
+                Status::CompensationRetrying { pause: Wait::new(at, 0) }
+            };
+        }
+        // No wildcard over the events: a new one has to say above where it is legal.
+        (
+            StepEvent::Decided { .. }
+            | StepEvent::Probed { .. }
+            | StepEvent::Satisfied { .. }
+            | StepEvent::ApprovalRequested { .. }
+            | StepEvent::Approved { .. }
+            | StepEvent::GateOpened { .. }
+            | StepEvent::ApprovalVoided { .. }
+            | StepEvent::Rejected { .. }
+            | StepEvent::PreImageTaken { .. }
+            | StepEvent::Started { .. }
+            | StepEvent::Acted { .. }
+            | StepEvent::AttemptFailed { .. }
+            | StepEvent::Cut { .. }
+            | StepEvent::ProvedOver { .. }
+            | StepEvent::Settled { .. }
+            | StepEvent::AttentionNeeded { .. }
+            | StepEvent::VerifyBegan
+            | StepEvent::VerifyLooked { .. }
+            | StepEvent::Verified { .. }
+            | StepEvent::Failed { .. }
+            | StepEvent::Skipped { .. }
+            | StepEvent::SoakBegan
+            | StepEvent::SoakSaved { .. }
+            | StepEvent::SoakSampled { .. }
+            | StepEvent::ReadyLost { .. }
+            | StepEvent::ReadyRegained { .. }
+            | StepEvent::SoakPassed
+            | StepEvent::UndoneLooked { .. }
+            | StepEvent::Compensated { .. }
+            | StepEvent::CompensationFailed { .. }
+            | StepEvent::Resolved { .. },
+            _,
+        ) => return false,
+    }
+    true
+}
+
+/// Whether a compensation may start, or be passed over, from here.
+fn may_compensate(status: &Status) -> bool {
+    match status {
+        Status::Done
+        | Status::Failed { .. }
+        | Status::Skipped
+        | Status::Pending
+        | Status::AwaitingApproval
+        | Status::Retrying { .. }
+        | Status::Verifying(_)
+        | Status::CompensationRetrying { .. } => true,
+        Status::Interrupted(cut) => cut.over && cut.direction == Direction::Forward,
+        Status::Running { .. }
+        | Status::Soaking(_)
+        | Status::Satisfied
+        | Status::Compensating { .. }
+        | Status::UndoingCheck { .. }
+        | Status::Compensated
+        | Status::CompensationFailed { .. } => false,
+    }
+}
+
+fn in_attempt(status: &Status, direction: Direction, number: u32) -> bool {
+    match (status, direction) {
+        (Status::Running { attempt }, Direction::Forward)
+        | (Status::Compensating { attempt }, Direction::Compensation) => *attempt == number,
+        (
+            Status::Pending
+            | Status::AwaitingApproval
+            | Status::Running { .. }
+            | Status::Retrying { .. }
+            | Status::Verifying(_)
+            | Status::Soaking(_)
+            | Status::Done
+            | Status::Satisfied
+            | Status::Skipped
+            | Status::Failed { .. }
+            | Status::Interrupted(_)
+            | Status::Compensating { .. }
+            | Status::CompensationRetrying { .. }
+            | Status::UndoingCheck { .. }
+            | Status::Compensated
+            | Status::CompensationFailed { .. },
+            Direction::Forward | Direction::Compensation,
+        ) => false,
+    }
+}
+
+/// `retry.on = "verify"`: the attempt counts as failed because its goal never held.
+fn verify_gave_up(status: &Status, direction: Direction) -> bool {
+    direction == Direction::Forward && matches!(status, Status::Verifying(found) if !found.satisfied)
+}
+
+fn hold(state: &mut State, owners: &BTreeMap<String, String>) {
+    for (resource, owner) in owners {
+        state.holders.entry(resource.clone()).or_default().insert(owner.clone());
+    }
+}
+
+fn let_go(state: &mut State, owners: &BTreeMap<String, String>) {
+    for (resource, owner) in owners {
+        if let Some(holders) = state.holders.get_mut(resource) {
+            holders.remove(owner);
+        }
+    }
+}
+
+/// The event's name as it stands in the journal.
+fn name(what: &What) -> String {
+    let first = |value: serde_json::Value| match value {
+        serde_json::Value::Object(map) => map.keys().next().cloned(),
+        serde_json::Value::String(text) => Some(text),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::Array(_) => None,
+    };
+    let name = match what {
+        What::Step { is, .. } => serde_json::to_value(is).ok().and_then(first),
+        other => serde_json::to_value(other).ok().and_then(first),
+    };
+    format!("`{}`", name.unwrap_or_else(|| "?".to_owned()))
+}
