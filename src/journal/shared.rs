@@ -1,0 +1,248 @@
+//! The journal's own thread, and the handle through which async code appends to it.
+//!
+//! Everything queued when the thread is free goes down as one group: parallel steps and parallel runs share one
+//! flush and one sync. Each caller is answered after that sync, never before.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::error::JournalError;
+use super::log::{Group, Journal, RunHead};
+use super::read::Stored;
+use crate::plan::{PlanName, RunId};
+
+/// The longest time the head file stays unsynced while nobody asks for it.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Events in one group at most: bounds the memory and the length of one sled batch.
+const GROUP_MAX: usize = 1024;
+
+type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
+
+enum Call {
+    Append { run: RunId, first_seq: u64, bodies: Vec<Vec<u8>>, answer: Answer<()> },
+    Settle { answer: Answer<()> },
+    ReadAll { run: RunId, from: u64, answer: Answer<Vec<Stored>> },
+    Runs { answer: Answer<Vec<RunHead>> },
+    NewRun { plan: PlanName, answer: Answer<RunId> },
+    Checkpoint { run: RunId, seq: u64, body: Vec<u8>, answer: Answer<()> },
+    LatestCheckpoint { run: RunId, answer: Answer<Option<(u64, Vec<u8>)>> },
+    Close { answer: Answer<()> },
+}
+
+/// Appends to and reads from a journal that lives on its own thread. Cheap to clone.
+///
+/// Every call waits for its answer. Dropping a call's future does not take the call back: what was sent is done.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    calls: Sender<Call>,
+}
+
+impl Handle {
+    /// Starts the thread that owns `journal`. It ends with [`close`](Self::close), or when all handles are gone.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when no thread can be started.
+    pub fn start(journal: Journal) -> Result<(Self, JoinHandle<()>), JournalError> {
+        let (calls, queue) = channel();
+        let folder = journal.folder().to_owned();
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || serve(journal, &queue))
+            .map_err(|e| JournalError::io("start the journal's thread for", &folder, e))?;
+        Ok((Self { calls }, thread))
+    }
+
+    async fn call<T>(&self, make: impl FnOnce(Answer<T>) -> Call) -> Result<T, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.send(make(answer)).map_err(|_| JournalError::Closed)?;
+        answered.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// Appends events to a run, the first as `first_seq`; on stable storage when it returns.
+    ///
+    /// Calls that are queued at the same time share one sync; each stands or falls for itself as far as its own
+    /// form goes (order, size, run), and all of a group fail together when the disk does.
+    ///
+    /// # Errors
+    /// As [`Journal::append`], and [`JournalError::Closed`].
+    pub async fn append(&self, run: RunId, first_seq: u64, bodies: Vec<Vec<u8>>) -> Result<(), JournalError> {
+        self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await
+    }
+
+    /// Syncs the head file, see [`Journal::settle_head`].
+    ///
+    /// # Errors
+    /// As [`Journal::settle_head`], and [`JournalError::Closed`].
+    pub async fn settle(&self) -> Result<(), JournalError> {
+        self.call(|answer| Call::Settle { answer }).await
+    }
+
+    /// A run's events from `from` on, checked.
+    ///
+    /// # Errors
+    /// As the items of [`Journal::read`], and [`JournalError::Closed`].
+    pub async fn read_all(&self, run: RunId, from: u64) -> Result<Vec<Stored>, JournalError> {
+        self.call(|answer| Call::ReadAll { run, from, answer }).await
+    }
+
+    /// All runs, see [`Journal::runs`].
+    ///
+    /// # Errors
+    /// As [`Journal::runs`], and [`JournalError::Closed`].
+    pub async fn runs(&self) -> Result<Vec<RunHead>, JournalError> {
+        self.call(|answer| Call::Runs { answer }).await
+    }
+
+    /// Begins a run, see [`Journal::new_run`].
+    ///
+    /// # Errors
+    /// As [`Journal::new_run`], and [`JournalError::Closed`].
+    pub async fn new_run(&self, plan: PlanName) -> Result<RunId, JournalError> {
+        self.call(|answer| Call::NewRun { plan, answer }).await
+    }
+
+    /// Keeps a checkpoint, see [`Journal::checkpoint`].
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`], and [`JournalError::Closed`].
+    pub async fn checkpoint(&self, run: RunId, seq: u64, body: Vec<u8>) -> Result<(), JournalError> {
+        self.call(|answer| Call::Checkpoint { run, seq, body, answer }).await
+    }
+
+    /// The newest checkpoint that fits, see [`Journal::latest_checkpoint`].
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`].
+    pub async fn latest_checkpoint(&self, run: RunId) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+        self.call(|answer| Call::LatestCheckpoint { run, answer }).await
+    }
+
+    /// Does all that was queued before, syncs the head file and closes the journal; its lock is free when this
+    /// returns. Later calls on any handle get [`JournalError::Closed`].
+    ///
+    /// # Errors
+    /// As [`settle`](Self::settle); the journal is closed all the same.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        self.call(|answer| Call::Close { answer }).await
+    }
+}
+
+/// Sends an answer. Nobody waiting for it any more is fine.
+fn answer<T>(to: Answer<T>, result: Result<T, JournalError>) {
+    drop(to.send(result));
+}
+
+/// Syncs the head file on the thread's own account. A failure poisons, so the next append says it.
+fn settle_unasked(journal: &mut Journal) {
+    drop(journal.settle_head());
+}
+
+/// One caller's part of a group.
+struct Waiting {
+    run: RunId,
+    first_seq: u64,
+    bodies: Vec<Vec<u8>>,
+    answer: Answer<()>,
+}
+
+/// The thread: takes calls until there are no handles left or one says to close.
+fn serve(mut journal: Journal, queue: &Receiver<Call>) {
+    let mut settled_at = Instant::now();
+    let mut next: Option<Call> = None;
+    loop {
+        let call = match next.take() {
+            Some(call) => call,
+            None if journal.is_unsettled() => {
+                let due = settled_at + SETTLE_EVERY;
+                match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Ok(call) => call,
+                    Err(RecvTimeoutError::Timeout) => {
+                        settle_unasked(&mut journal);
+                        settled_at = Instant::now();
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            None => match queue.recv() {
+                Ok(call) => {
+                    // What comes now is new: its second begins here.
+                    settled_at = Instant::now();
+                    call
+                }
+                Err(_) => break,
+            },
+        };
+        match call {
+            Call::Append { run, first_seq, bodies, answer } => {
+                let mut group = vec![Waiting { run, first_seq, bodies, answer }];
+                next = gather(queue, &mut group);
+                commit(&mut journal, group);
+                // A queue that never runs dry must not put off the second for ever.
+                if journal.is_unsettled() && settled_at.elapsed() >= SETTLE_EVERY {
+                    settle_unasked(&mut journal);
+                    settled_at = Instant::now();
+                }
+            }
+            Call::Settle { answer: to } => {
+                let settled = journal.settle_head();
+                settled_at = Instant::now();
+                answer(to, settled);
+            }
+            Call::ReadAll { run, from, answer: to } => answer(to, journal.read(&run, from).collect()),
+            Call::Runs { answer: to } => answer(to, journal.runs()),
+            Call::NewRun { plan, answer: to } => {
+                let run = journal.new_run(&plan);
+                answer(to, run);
+            }
+            Call::Checkpoint { run, seq, body, answer: to } => {
+                let kept = journal.checkpoint(&run, seq, &body);
+                answer(to, kept);
+            }
+            Call::LatestCheckpoint { run, answer: to } => answer(to, Ok(journal.latest_checkpoint(&run))),
+            Call::Close { answer: to } => {
+                let settled = journal.settle_head();
+                drop(journal);
+                answer(to, settled);
+                return;
+            }
+        }
+    }
+    settle_unasked(&mut journal);
+}
+
+/// Takes all appends that are queued, up to the first other call, which is handed back.
+fn gather(queue: &Receiver<Call>, group: &mut Vec<Waiting>) -> Option<Call> {
+    let mut events: usize = group.iter().map(|waiting| waiting.bodies.len()).sum();
+    while events < GROUP_MAX {
+        match queue.try_recv() {
+            Ok(Call::Append { run, first_seq, bodies, answer }) => {
+                events += bodies.len();
+                group.push(Waiting { run, first_seq, bodies, answer });
+            }
+            Ok(other) => return Some(other),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        }
+    }
+    None
+}
+
+/// Commits a group as one; a caller whose own events do not fit is answered alone and left out.
+fn commit(journal: &mut Journal, waiting: Vec<Waiting>) {
+    let mut group = Group::default();
+    let mut staged = Vec::with_capacity(waiting.len());
+    for Waiting { run, first_seq, bodies, answer: to } in waiting {
+        match journal.stage(&mut group, &run, first_seq, bodies.iter().map(Vec::as_slice)) {
+            Ok(()) => staged.push(to),
+            Err(e) => answer(to, Err(e)),
+        }
+    }
+    let result = journal.commit_group(group);
+    for to in staged {
+        answer(to, result.clone());
+    }
+}

@@ -1,0 +1,223 @@
+//! sled, fenced: its settings, the sync it does not do, its panics, and the poison after a failure.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::error::JournalError;
+use super::files;
+
+/// sled's page cache in bytes. The default is 1 GB. Reading is rare (a run is folded once, when it is opened) and
+/// sequential, so that a larger cache buys nothing; see `benches/journal.rs` for what it costs in memory.
+const CACHE_BYTES: u64 = 512 * 1024;
+
+/// sled's segment and write buffer in bytes: its default, and the base of [`CHUNK_MAX`](super::record::CHUNK_MAX)
+/// (a quarter of it is the limit above which contents go to unsynced files). It is fixed when a journal is made.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
+/// How often opening is tried again while sled's own lock is still held. We have the journal's lock by then, so
+/// this is a journal closed in this process a moment ago: sled lets go of its file when its epochs have turned.
+const LOCK_TRIES: u32 = 200;
+
+/// An open sled database and a descriptor of its data file.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// Absent only while dropping.
+    db: Option<sled::Db>,
+    data: File,
+    path: PathBuf,
+    /// Set when nothing more may be written, not even by sled's own `Drop`.
+    sealed: bool,
+}
+
+impl Store {
+    /// Opens the database in `path`, or makes one there.
+    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+        clear_half_snapshots(path)?;
+        let config = || {
+            sled::Config::new()
+                .path(path)
+                .cache_capacity(CACHE_BYTES)
+                .segment_size(SEGMENT_BYTES)
+                .mode(sled::Mode::HighThroughput)
+                .use_compression(false)
+                // No periodic flusher: every append flushes by itself, and nothing may be written behind our back.
+                .flush_every_ms(None)
+        };
+        let mut tries = 0;
+        let db = loop {
+            match guarded("open", path, || config().open()) {
+                Err(JournalError::Io { source, .. })
+                    if tries < LOCK_TRIES && source.to_string().contains("could not acquire lock") =>
+                {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(2));
+                }
+                other => break other?,
+            }
+        };
+        let file = path.join("db");
+        let data = File::open(&file).map_err(|e| JournalError::io("open", &file, e))?;
+        // Opening may have renamed a new snapshot into place and removed the old one.
+        files::sync_folder(path)?;
+        Ok(Self { db: Some(db), data, path: path.to_owned(), sealed: false })
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("only dropping takes it")
+    }
+
+    /// Reads one value.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, JournalError> {
+        guarded("read", &self.path, || self.db().get(key))
+    }
+
+    /// The last entry below a prefix.
+    pub(super) fn last(&self, prefix: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, JournalError> {
+        guarded("read", &self.path, || self.db().scan_prefix(prefix).next_back().transpose())
+    }
+
+    /// All entries from `from` on that have the prefix, in order.
+    pub(super) fn scan(&self, prefix: &[u8], from: &[u8]) -> Scan<'_> {
+        let mut end = prefix.to_vec();
+        // Prefixes end in a kind or a slot; neither is ever all ones.
+        *end.last_mut().expect("a prefix is not empty") += 1;
+        Scan { iter: self.db().range(from.to_vec()..end), path: &self.path }
+    }
+
+    /// Writes all entries as one, and returns when they are on stable storage.
+    ///
+    /// After an error nobody knows what is on stable storage: the caller seals the store.
+    pub(super) fn commit(&self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), JournalError> {
+        guarded("write", &self.path, || {
+            if entries.len() == 1 {
+                // One insertion is atomic by itself and spares the batch's manifest.
+                for (key, value) in entries {
+                    self.db().insert(key, value)?;
+                }
+            } else {
+                let mut batch = sled::Batch::default();
+                for (key, value) in entries {
+                    batch.insert(key, value);
+                }
+                self.db().apply_batch(batch)?;
+            }
+            // Without it, the records are in sled's buffer only and gone with the process.
+            self.db().flush()
+        })?;
+        // sled's flush is sync_file_range(2) on Linux, which neither writes the file's size nor empties the disk's
+        // own cache (`pagecache/iobuf.rs`, `write_to_log`). Without this line a power loss takes back acknowledged
+        // events, and no test that kills processes can notice: tests/journal_syscalls.rs looks at the calls.
+        self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))
+    }
+
+    /// Nothing more is written from here on, not even by sled when it is dropped.
+    pub(super) fn seal(&mut self) {
+        self.sealed = true;
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.sealed {
+            // Its own Drop flushes what is left in the buffer: half of a batch that failed, for instance.
+            std::mem::forget(db);
+        } else if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            // Its Drop unwraps a sync; what was acknowledged was synced before.
+        }
+    }
+}
+
+/// Entries of the store, read one after the other.
+pub(super) struct Scan<'a> {
+    iter: sled::Iter,
+    path: &'a Path,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<(sled::IVec, sled::IVec), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self { iter, path } = self;
+        guarded("read", path, || iter.next().transpose()).transpose()
+    }
+}
+
+/// Calls sled. Its panics (it asserts and unwraps on damaged files) become damage.
+fn guarded<T>(
+    what: &'static str,
+    path: &Path,
+    call: impl FnOnce() -> Result<T, sled::Error>,
+) -> Result<T, JournalError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => Err(JournalError::sled(what, path, e)),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given");
+            let text = text.lines().next().unwrap_or_default();
+            Err(JournalError::damaged(path, format!("the store cannot make sense of its files ({text})")))
+        }
+    }
+}
+
+/// Removes snapshots that were being written when a process was killed.
+///
+/// sled writes one at every opening that finds news, as `snap.<lsn>.generating`, and renames it; at the next opening
+/// it takes the *last* of all `snap.*` by name, which is that half one, and gives up
+/// (`pagecache/snapshot.rs`, `read_snapshot`; `config.rs`, `get_snapshot_files`).
+fn clear_half_snapshots(path: &Path) -> Result<(), JournalError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(JournalError::io("list", path, e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| JournalError::io("list", path, e))?;
+        if entry.file_name().to_string_lossy().ends_with(".generating") {
+            fs::remove_file(entry.path()).map_err(|e| JournalError::io("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// The sync goes to a descriptor opened once, so sled must write its file in place for ever.
+    #[test]
+    fn sled_never_replaces_its_data_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut inode = None;
+        for round in 0..5_u32 {
+            let store = Store::open(folder.path()).unwrap();
+            for i in 0..300_u32 {
+                let key = [b"E".to_vec(), (i % 40).to_be_bytes().to_vec()].concat();
+                store.commit(vec![(key, [round.to_be_bytes().to_vec(), vec![7; 3000]].concat())]).unwrap();
+            }
+            let ours = store.data.metadata().unwrap();
+            let named = fs::metadata(folder.path().join("db")).unwrap();
+            assert_eq!((ours.dev(), ours.ino()), (named.dev(), named.ino()));
+            assert_eq!(*inode.get_or_insert(ours.ino()), ours.ino());
+        }
+    }
+
+    #[test]
+    fn a_snapshot_cut_off_by_a_kill_does_not_close_the_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let half = folder.path().join("snap.7FFFFFFFFFFFFFFF.generating");
+        fs::write(&half, b"half").unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        assert!(!half.exists());
+    }
+}
