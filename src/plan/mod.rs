@@ -2,7 +2,14 @@
 //!
 //! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
 
+mod diagnostic;
+mod duration;
+pub mod graph;
 mod id;
 pub mod recorded;
+mod window;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use duration::DURATION_MAX_MS;
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
+pub use window::WindowState;
