@@ -2,11 +2,13 @@
 //!
 //! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
 
+pub mod catalog;
 mod diagnostic;
 mod duration;
 pub mod graph;
 mod id;
 pub mod recorded;
+pub mod template;
 mod window;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
