@@ -69,6 +69,19 @@ enum Token<'t> {
     Mark(u8),
 }
 
+/// What stands between two delimiters.
+struct Code<'t> {
+    /// The first name.
+    first: Option<&'t str>,
+    /// The filter that is applied last.
+    filter: Option<&'t str>,
+    /// It is one value with its filters, without operators.
+    plain: bool,
+}
+
+/// Statements that leave what is written between them as it is.
+const QUIET: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
+
 struct Lexer<'t> {
     text: &'t str,
     at: usize,
@@ -96,9 +109,9 @@ impl<'t> Lexer<'t> {
                 Some(b'{') => {
                     self.at += 1 + sign(&self.text[self.at + 1..]);
                     let inner = self.at;
-                    let last = self.code("}}");
+                    let code = self.code("}}");
                     regions += 1;
-                    self.out.quoted &= last == Some("shell_quote");
+                    self.out.quoted &= code.plain && code.filter == Some("shell_quote");
                     if start == 0 && regions == 1 && self.at == self.text.len() {
                         self.whole(inner);
                     }
@@ -112,7 +125,8 @@ impl<'t> Lexer<'t> {
                         }
                         None => {
                             self.at += sign(self.rest());
-                            self.code("%}");
+                            let code = self.code("%}");
+                            self.out.quoted &= code.first.is_some_and(|word| QUIET.contains(&word));
                         }
                     }
                 }
@@ -147,43 +161,52 @@ impl<'t> Lexer<'t> {
         self.at = self.text.len();
     }
 
-    /// Reads code up to `end`; the answer is the filter that the last pipe outside brackets names, when nothing
-    /// but its arguments follows.
-    fn code(&mut self, end: &str) -> Option<&'t str> {
+    /// Reads code up to `end`; the answer says whether it is one value, or one statement that writes nothing
+    /// by itself, whose last filter is `shell_quote`.
+    fn code(&mut self, end: &str) -> Code<'t> {
         let mut depth = 0_i64;
-        let mut before: [Option<Token<'t>>; 2] = [None, None];
-        let mut filter = None;
+        let mut before: Option<Token<'t>> = None;
+        let mut code = Code { first: None, filter: None, plain: true };
         while self.at < self.text.len() {
-            let skipped = self.rest().len() - self.rest().trim_ascii_start().len();
-            self.at += skipped;
+            self.skip_space();
             if depth == 0 {
                 let signed = sign(self.rest());
                 if self.rest()[signed..].starts_with(end) {
                     self.at += signed + end.len();
-                    return filter;
+                    return code;
                 }
             }
             let start = self.at;
-            let Some(token) = self.token() else { continue };
-            if depth == 0 && !matches!(token, Token::Mark(b'(' | b')')) {
-                filter = match (before[1], token) {
-                    (Some(Token::Mark(b'|')), Token::Ident(name)) => Some(name),
-                    _ => None,
-                };
+            let Some(token) = self.token() else { break };
+            if depth == 0 {
+                let after_mark = matches!(before, None | Some(Token::Mark(b'.' | b'|')));
+                match token {
+                    Token::Ident(name) => {
+                        code.first = code.first.or(Some(name));
+                        code.plain &= after_mark;
+                        code.filter = (before == Some(Token::Mark(b'|'))).then_some(name);
+                    }
+                    Token::Text(_) | Token::Number => code.plain &= after_mark,
+                    Token::Mark(b'(' | b'.' | b'|') => {}
+                    // An index is one more step of a path, and no longer what the filter gave.
+                    Token::Mark(b'[') if before.is_some() => code.filter = None,
+                    Token::Mark(_) => code.plain = false,
+                }
+                if token == Token::Mark(b'.') {
+                    code.filter = None;
+                }
             }
             match token {
                 Token::Mark(b'(' | b'[' | b'{') => depth += 1,
                 Token::Mark(b')' | b']' | b'}') => depth -= 1,
-                Token::Ident(name) if ROOTS.contains(&name) && before[1] != Some(Token::Mark(b'.')) => {
+                Token::Ident(name) if ROOTS.contains(&name) && before != Some(Token::Mark(b'.')) => {
                     self.reference(start, name);
-                    before = [before[1], Some(Token::Number)];
-                    continue;
                 }
                 Token::Ident(_) | Token::Text(_) | Token::Number | Token::Mark(_) => {}
             }
-            before = [before[1], Some(token)];
+            before = Some(token);
         }
-        None
+        Code { first: None, filter: None, plain: false }
     }
 
     fn token(&mut self) -> Option<Token<'t>> {
@@ -346,6 +369,7 @@ mod tests {
         for text in [
             "{{ vars.a }}",
             "{{ vars.a | shell_quote | upper }}",
+            "{{ vars.a | shell_quote if true }}",
             "{{ vars.a|shell_quote ~ vars.b }}",
             "{{ (vars.a | shell_quote) }}",
         ] {
