@@ -2,10 +2,16 @@
 //!
 //! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
 
+pub mod catalog;
+mod diagnostic;
+mod duration;
 pub mod graph;
 mod id;
 pub mod recorded;
+pub mod template;
+mod window;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use duration::DURATION_MAX_MS;
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
-pub mod catalog;
-pub mod window;
+pub use window::WindowState;

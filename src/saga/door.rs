@@ -11,7 +11,7 @@ use super::state::{GateState, Seen, State, Status, StepState};
 use super::time::Moment;
 use super::{has_probe, takes_pre_image};
 use crate::plan::recorded::Step;
-use crate::plan::window::WindowState;
+use crate::plan::WindowState;
 
 /// How long what was seen at the door may be relied on, in milliseconds.
 pub(super) const FRESH_MS: u64 = 60_000;
