@@ -6,7 +6,7 @@ use super::id::StepId;
 use super::recorded::Definition;
 
 /// The graph of a plan's steps, by their index in [`Definition::steps`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     needs: Vec<Vec<usize>>,
     dependents: Vec<Vec<usize>>,

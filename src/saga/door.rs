@@ -10,8 +10,8 @@ use super::settle::SETTLE_MS;
 use super::state::{GateState, Seen, State, Status, StepState};
 use super::time::Moment;
 use super::{has_probe, takes_pre_image};
-use crate::plan::recorded::Step;
 use crate::plan::WindowState;
+use crate::plan::recorded::Step;
 
 /// How long what was seen at the door may be relied on, in milliseconds.
 pub(super) const FRESH_MS: u64 = 60_000;
