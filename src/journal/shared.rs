@@ -2,11 +2,18 @@
 //!
 //! Everything queued when the thread is free goes down as one group: parallel steps and parallel runs share one
 //! flush and one sync. Each caller is answered after that sync, never before.
+//!
+//! The two ways through the thread cost as much as half a sync (some 100 us: two sleeping threads are woken), so
+//! a caller that finds the journal idle appends where it stands, in tokio's `block_in_place`: a sequential run
+//! never pays for the hand-over, and as soon as two want to append at once they queue and share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{self, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::error::JournalError;
@@ -23,14 +30,58 @@ const GROUP_MAX: usize = 1024;
 type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 
 enum Call {
-    Append { run: RunId, first_seq: u64, bodies: Vec<Vec<u8>>, answer: Answer<()> },
-    Settle { answer: Answer<()> },
-    ReadAll { run: RunId, from: u64, answer: Answer<Vec<Stored>> },
-    Runs { answer: Answer<Vec<RunHead>> },
-    NewRun { plan: PlanName, answer: Answer<RunId> },
-    Checkpoint { run: RunId, seq: u64, body: Vec<u8>, answer: Answer<()> },
-    LatestCheckpoint { run: RunId, answer: Answer<Option<(u64, Vec<u8>)>> },
-    Close { answer: Answer<()> },
+    Append {
+        run: RunId,
+        first_seq: u64,
+        bodies: Vec<Vec<u8>>,
+        answer: Answer<()>,
+    },
+    Settle {
+        answer: Answer<()>,
+    },
+    ReadAll {
+        run: RunId,
+        from: u64,
+        answer: Answer<Vec<Stored>>,
+    },
+    Runs {
+        answer: Answer<Vec<RunHead>>,
+    },
+    NewRun {
+        plan: PlanName,
+        answer: Answer<RunId>,
+    },
+    Checkpoint {
+        run: RunId,
+        seq: u64,
+        body: Vec<u8>,
+        answer: Answer<()>,
+    },
+    LatestCheckpoint {
+        run: RunId,
+        answer: Answer<Option<(u64, Vec<u8>)>>,
+    },
+    /// Something was appended without the thread: its second begins.
+    Unsettled,
+    Close {
+        answer: Answer<()>,
+    },
+}
+
+/// What handles and thread share.
+#[derive(Debug)]
+struct Shared {
+    /// None once it is closed.
+    journal: Mutex<Option<Journal>>,
+    /// The thread knows that there is something to settle.
+    told: AtomicBool,
+}
+
+impl Shared {
+    /// The journal, whatever became of the thread that had it before: it poisons itself where it must.
+    fn lock(&self) -> MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Appends to and reads from a journal that lives on its own thread. Cheap to clone.
@@ -39,6 +90,7 @@ enum Call {
 #[derive(Debug, Clone)]
 pub struct Handle {
     calls: Sender<Call>,
+    shared: Arc<Shared>,
 }
 
 impl Handle {
@@ -49,11 +101,13 @@ impl Handle {
     pub fn start(journal: Journal) -> Result<(Self, JoinHandle<()>), JournalError> {
         let (calls, queue) = channel();
         let folder = journal.folder().to_owned();
+        let shared = Arc::new(Shared { journal: Mutex::new(Some(journal)), told: AtomicBool::new(false) });
+        let owned = shared.clone();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || serve(journal, &queue))
+            .spawn(move || serve(&owned, &queue))
             .map_err(|e| JournalError::io("start the journal's thread for", &folder, e))?;
-        Ok((Self { calls }, thread))
+        Ok((Self { calls, shared }, thread))
     }
 
     async fn call<T>(&self, make: impl FnOnce(Answer<T>) -> Call) -> Result<T, JournalError> {
@@ -70,7 +124,38 @@ impl Handle {
     /// # Errors
     /// As [`Journal::append`], and [`JournalError::Closed`].
     pub async fn append(&self, run: RunId, first_seq: u64, bodies: Vec<Vec<u8>>) -> Result<(), JournalError> {
+        if runtime::Handle::try_current().is_ok_and(|now| now.runtime_flavor() == RuntimeFlavor::MultiThread)
+            && let Some(done) = self.append_here(&run, first_seq, &bodies)
+        {
+            return done;
+        }
         self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await
+    }
+
+    /// Appends on this thread if the journal is idle.
+    fn append_here(
+        &self,
+        run: &RunId,
+        first_seq: u64,
+        bodies: &[Vec<u8>],
+    ) -> Option<Result<(), JournalError>> {
+        let mut journal = match self.shared.journal.try_lock() {
+            Ok(journal) => journal,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let Some(open) = journal.as_mut() else { return Some(Err(JournalError::Closed)) };
+        let done = tokio::task::block_in_place(|| {
+            let mut group = Group::default();
+            open.stage(&mut group, run, first_seq, bodies.iter().map(Vec::as_slice))?;
+            open.commit_group(group)
+        });
+        drop(journal);
+        if done.is_ok() && !self.shared.told.swap(true, Ordering::AcqRel) {
+            // The thread is only gone after a close, which settles.
+            drop(self.calls.send(Call::Unsettled));
+        }
+        Some(done)
     }
 
     /// Syncs the head file, see [`Journal::settle_head`].
@@ -150,69 +235,67 @@ struct Waiting {
 }
 
 /// The thread: takes calls until there are no handles left or one says to close.
-fn serve(mut journal: Journal, queue: &Receiver<Call>) {
-    let mut settled_at = Instant::now();
+fn serve(shared: &Shared, queue: &Receiver<Call>) {
+    // When the head file is synced without being asked; none while nothing is new.
+    let mut due: Option<Instant> = None;
     let mut next: Option<Call> = None;
     loop {
-        let call = match next.take() {
-            Some(call) => call,
-            None if journal.is_unsettled() => {
-                let due = settled_at + SETTLE_EVERY;
-                match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                    Ok(call) => call,
-                    Err(RecvTimeoutError::Timeout) => {
-                        settle_unasked(&mut journal);
-                        settled_at = Instant::now();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+        if due.is_some_and(|due| due <= Instant::now()) {
+            let mut guard = shared.lock();
+            if let Some(journal) = guard.as_mut() {
+                settle_unasked(journal);
             }
-            None => match queue.recv() {
-                Ok(call) => {
-                    // What comes now is new: its second begins here.
-                    settled_at = Instant::now();
-                    call
-                }
+            // Under the lock: whoever appends after it has to tell again.
+            shared.told.store(false, Ordering::Release);
+            due = None;
+        }
+        let call = match (next.take(), due) {
+            (Some(call), _) => call,
+            (None, None) => match queue.recv() {
+                Ok(call) => call,
                 Err(_) => break,
             },
+            (None, Some(due)) => match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(call) => call,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            },
         };
+        let mut guard = shared.lock();
+        let Some(journal) = guard.as_mut() else { return };
         match call {
             Call::Append { run, first_seq, bodies, answer } => {
                 let mut group = vec![Waiting { run, first_seq, bodies, answer }];
                 next = gather(queue, &mut group);
-                commit(&mut journal, group);
-                // A queue that never runs dry must not put off the second for ever.
-                if journal.is_unsettled() && settled_at.elapsed() >= SETTLE_EVERY {
-                    settle_unasked(&mut journal);
-                    settled_at = Instant::now();
-                }
+                commit(journal, group);
             }
-            Call::Settle { answer: to } => {
-                let settled = journal.settle_head();
-                settled_at = Instant::now();
-                answer(to, settled);
-            }
+            Call::Settle { answer: to } => answer(to, journal.settle_head()),
             Call::ReadAll { run, from, answer: to } => answer(to, journal.read(&run, from).collect()),
             Call::Runs { answer: to } => answer(to, journal.runs()),
-            Call::NewRun { plan, answer: to } => {
-                let run = journal.new_run(&plan);
-                answer(to, run);
-            }
+            Call::NewRun { plan, answer: to } => answer(to, journal.new_run(&plan)),
             Call::Checkpoint { run, seq, body, answer: to } => {
-                let kept = journal.checkpoint(&run, seq, &body);
-                answer(to, kept);
+                answer(to, journal.checkpoint(&run, seq, &body));
             }
             Call::LatestCheckpoint { run, answer: to } => answer(to, Ok(journal.latest_checkpoint(&run))),
+            Call::Unsettled => {}
             Call::Close { answer: to } => {
                 let settled = journal.settle_head();
-                drop(journal);
+                *guard = None;
                 answer(to, settled);
                 return;
             }
         }
+        if due.is_none() {
+            let unsettled = journal.is_unsettled();
+            shared.told.store(unsettled, Ordering::Release);
+            due = unsettled.then(|| Instant::now() + SETTLE_EVERY);
+        }
     }
-    settle_unasked(&mut journal);
+    let mut guard = shared.lock();
+    if let Some(journal) = guard.as_mut() {
+        settle_unasked(journal);
+    }
+    *guard = None;
 }
 
 /// Takes all appends that are queued, up to the first other call, which is handed back.
