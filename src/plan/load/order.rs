@@ -6,6 +6,7 @@ use super::Loader;
 use super::table::Text;
 use crate::plan::diagnostic::help_for;
 use crate::plan::graph::Graph;
+use crate::plan::id::StepId;
 
 /// Steps of a cycle that a message names.
 const CYCLE_SHOWN_MAX: usize = 8;
@@ -66,7 +67,7 @@ impl Loader<'_, '_> {
                 None if self.problems.is_full() => {}
                 None => {
                     let ids = self.steps.iter().enumerate().filter(|(other, _)| *other != at);
-                    let ids = ids.filter_map(|(_, draft)| draft.id.as_ref()).map(|id| id.as_str());
+                    let ids = ids.filter_map(|(_, draft)| draft.id.as_ref()).map(StepId::as_str);
                     let help = help_for("steps", text, ids);
                     self.problems.add_help(span, "unknown-step", format!("there is no step `{text}`"), help);
                 }

@@ -4,6 +4,7 @@ use super::Loader;
 use super::texts::{Kept, Use};
 use crate::plan::diagnostic::{Span, help_for};
 use crate::plan::graph::Graph;
+use crate::plan::id::StepId;
 use crate::plan::template::lex::{self, Lexed, Reference};
 use crate::plan::template::{self, Scope, Secrets};
 
@@ -162,7 +163,7 @@ impl Loader<'_, '_> {
             let help = help_for(
                 "steps",
                 step,
-                self.steps.iter().filter_map(|draft| draft.id.as_ref()).map(|id| id.as_str()),
+                self.steps.iter().filter_map(|draft| draft.id.as_ref()).map(StepId::as_str),
             );
             self.problems.add_help(span, "unknown-step", format!("there is no step `{step}`"), help);
             return;
