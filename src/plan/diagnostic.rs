@@ -43,6 +43,11 @@ impl<'t> Source<'t> {
         self.text.get(span.clone()).unwrap_or("")
     }
 
+    /// The number of the line that an offset lies in, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.line_of(offset) + 1
+    }
+
     fn line_of(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1)
     }
@@ -249,8 +254,13 @@ impl<'t> Problems<'t> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Nothing more is kept, so that looking further is idle.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= DIAGNOSTICS_MAX
     }
 
     /// `Ok` when nothing was wrong.

@@ -3,15 +3,19 @@
 //! Pure: no files, no network, no clock. Whoever calls it hands in the text and the contents of named files.
 
 pub mod catalog;
+mod compare;
 mod diagnostic;
 mod duration;
 pub mod graph;
 mod id;
+mod load;
 pub mod recorded;
 pub mod template;
 mod window;
 
+pub use compare::{ChangeKind, Comparison, StepChange, compare};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::DURATION_MAX_MS;
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
+pub use load::{FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
 pub use window::WindowState;

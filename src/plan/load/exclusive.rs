@@ -1,0 +1,288 @@
+//! Exclusive resources: whether any order that the graph allows could give one two owners, forward or back.
+//!
+//! An owner holds a resource from the start, or from the beginning of the step that takes it, until the end of the
+//! step that frees it. Rolling back is the mirror image: the compensation of a step that frees takes back at its
+//! beginning, and that of a step that takes frees at its end. Two owners never overlap exactly when every pair of
+//! them is kept apart by the graph, so that pairs are all this looks at.
+
+use std::collections::BTreeMap;
+
+use super::Loader;
+use super::table::Text;
+use crate::plan::diagnostic::{Diagnostic, help_for};
+use crate::plan::graph::Graph;
+use crate::plan::recorded::{Compensate, Resource};
+
+/// Steps that may take or free one resource. Looking at pairs is quadratic.
+const CLAIMS_MAX: usize = 500;
+
+/// A step that takes or frees.
+#[derive(Debug, Clone)]
+struct Point {
+    step: usize,
+    owner: Text,
+}
+
+/// Who can reach whom among the steps that touch one resource.
+struct Reach {
+    place: BTreeMap<usize, usize>,
+    words: usize,
+    ancestors: Vec<u64>,
+}
+
+impl Reach {
+    fn new(graph: &Graph, steps: impl Iterator<Item = usize>) -> Self {
+        let mut place = BTreeMap::new();
+        for step in steps {
+            let next = place.len();
+            place.entry(step).or_insert(next);
+        }
+        let words = place.len().div_ceil(64);
+        let mut ancestors = vec![0_u64; words * (graph.order().len())];
+        for step in graph.order() {
+            for need in graph.needs(*step) {
+                for word in 0..words {
+                    ancestors[step * words + word] |= ancestors[need * words + word];
+                }
+                if let Some(bit) = place.get(need) {
+                    ancestors[step * words + bit / 64] |= 1 << (bit % 64);
+                }
+            }
+        }
+        Self { place, words, ancestors }
+    }
+
+    /// Whether `first` has ended before `then` starts, in every order.
+    fn before(&self, first: usize, then: usize) -> bool {
+        self.place
+            .get(&first)
+            .is_some_and(|bit| self.ancestors[then * self.words + bit / 64] & (1 << (bit % 64)) != 0)
+    }
+
+    fn before_or_same(&self, first: usize, then: usize) -> bool {
+        first == then || self.before(first, then)
+    }
+}
+
+/// Why a resource could have two owners.
+enum Conflict {
+    /// This edge, from a step that frees to one that takes, would keep them apart.
+    Edge { frees: Point, takes: Point },
+    /// Nothing frees it for the step that takes it.
+    Forward { takes: Point, holder: String },
+    /// Rolling back would give it back too early.
+    Backward { frees: Point, takes: Point },
+    /// It is freed by an owner that does not hold it.
+    NotHeld { frees: Point },
+}
+
+impl Loader<'_, '_> {
+    /// Checks every resource; the result is the graph with the edges that were added. Without a graph only names
+    /// are checked.
+    pub(super) fn check_resources(
+        &mut self,
+        resources: &BTreeMap<String, Resource>,
+        graph: Option<Graph>,
+    ) -> Option<Graph> {
+        let before = self.problems.len();
+        self.check_claims(resources);
+        if self.problems.len() > before {
+            return graph;
+        }
+        let mut touched: BTreeMap<String, (Vec<Point>, Vec<Point>)> = BTreeMap::new();
+        for (step, draft) in self.steps.iter().enumerate() {
+            for claim in &draft.takes {
+                let point = Point { step, owner: claim.owner.clone() };
+                touched.entry(claim.resource.text.clone()).or_default().0.push(point);
+            }
+            for claim in &draft.frees {
+                let point = Point { step, owner: claim.owner.clone() };
+                touched.entry(claim.resource.text.clone()).or_default().1.push(point);
+            }
+        }
+        let mut graph = graph?;
+        for (name, (takes, frees)) in &touched {
+            let Some(resource) = resources.get(name) else { continue };
+            if let Some(point) = takes.iter().chain(frees).nth(CLAIMS_MAX) {
+                let message = format!("more than {CLAIMS_MAX} steps take or free `{name}`");
+                self.problems.add_help(&point.owner.span, "too-many-claims", message, "split the plan");
+                continue;
+            }
+            // Every edge that is added keeps one more pair apart, so that this ends.
+            while let Some(conflict) = conflict(&graph, resource.held_at_start.as_deref(), takes, frees) {
+                match conflict {
+                    Conflict::Edge { frees, takes } => graph = self.add_edge(&graph, name, &frees, &takes),
+                    other => {
+                        self.report_conflict(name, &other);
+                        break;
+                    }
+                }
+            }
+        }
+        Some(graph)
+    }
+
+    fn check_claims(&mut self, resources: &BTreeMap<String, Resource>) {
+        let drafts = std::mem::take(&mut self.steps);
+        for draft in &drafts {
+            let back = draft
+                .step
+                .as_ref()
+                .is_some_and(|step| !matches!(step.compensate, Compensate::Irreversible(_)));
+            for (claim, is_freed) in draft
+                .takes
+                .iter()
+                .map(|claim| (claim, back))
+                .chain(draft.frees.iter().map(|claim| (claim, true)))
+            {
+                let Text { text: name, span } = &claim.resource;
+                let Some(resource) = resources.get(name) else {
+                    let help = help_for("resources", name, resources.keys().map(String::as_str));
+                    self.problems.add_help(
+                        span,
+                        "unknown-resource",
+                        format!("there is no resource `{name}`"),
+                        help,
+                    );
+                    continue;
+                };
+                let owner = &claim.owner;
+                self.check_owner(name, &owner.text, &owner.span, &resource.owners);
+                let known = resource.owners.contains(&owner.text);
+                if known && is_freed && resource.gone.get(&owner.text).is_none_or(Vec::is_empty) {
+                    let message =
+                        format!("nothing says how to see that `{}` has let go of `{name}`", owner.text);
+                    let help = format!(
+                        "add `gone.{} = [{{ check = … }}]` to the resource; rolling back looks there too",
+                        owner.text
+                    );
+                    self.problems.add_help(&owner.span, "no-gone-check", message, help);
+                }
+            }
+        }
+        self.steps = drafts;
+    }
+
+    fn add_edge(&mut self, graph: &Graph, name: &str, frees: &Point, takes: &Point) -> Graph {
+        let mut needs: Vec<Vec<usize>> =
+            (0..self.steps.len()).map(|step| graph.needs(step).to_vec()).collect();
+        needs[takes.step].push(frees.step);
+        let freeing = self.steps[frees.step].name().to_owned();
+        let taking = self.steps[takes.step].name().to_owned();
+        let message = format!("step `{taking}` also needs `{freeing}`, which frees `{name}`");
+        let help = format!("write it into `needs` of `{taking}` to make it visible");
+        let span = takes.owner.span.clone();
+        let note = Diagnostic::new(&self.problems.source, span, "edge-added", message, Some(help));
+        self.notes.push(note.into_note());
+        if let (Some(id), Some(step)) = (self.steps[frees.step].id.clone(), &mut self.steps[takes.step].step)
+        {
+            step.needs.push(id);
+        }
+        Graph::from_needs(needs)
+    }
+
+    fn report_conflict(&mut self, name: &str, conflict: &Conflict) {
+        match conflict {
+            Conflict::Edge { .. } => {}
+            Conflict::Forward { takes, holder } => {
+                let message = format!(
+                    "step `{}` would take `{name}` for `{}` while `{holder}` can still hold it",
+                    self.steps[takes.step].name(),
+                    takes.owner.text,
+                );
+                let help = format!("let a step before it say `frees = {{ \"{name}\" = \"{holder}\" }}`");
+                self.problems.add_help(&takes.owner.span, "two-owners", message, help);
+            }
+            Conflict::Backward { frees, takes } => {
+                let (freeing, taking) = (self.steps[frees.step].name(), self.steps[takes.step].name());
+                let message = format!(
+                    "rolling back `{freeing}` would give `{name}` back to `{}` while `{}` still holds it through `{taking}`",
+                    frees.owner.text, takes.owner.text,
+                );
+                let help = format!("let `{freeing}` come before `{taking}`");
+                self.problems.add_help(&frees.owner.span, "two-owners", message, help);
+            }
+            Conflict::NotHeld { frees } => {
+                let owner = &frees.owner.text;
+                let message = format!(
+                    "step `{}` frees `{name}` for `{owner}`, which does not hold it then",
+                    self.steps[frees.step].name(),
+                );
+                let help = format!("say `held_at_start = \"{owner}\"`, or let a step before it take it");
+                self.problems.add_help(&frees.owner.span, "not-held", message, help);
+            }
+        }
+    }
+}
+
+/// The first pair that the graph does not keep apart.
+fn conflict(graph: &Graph, held: Option<&str>, takes: &[Point], frees: &[Point]) -> Option<Conflict> {
+    let reach = Reach::new(graph, takes.iter().chain(frees).map(|point| point.step));
+    let taken_before = |free: &Point| {
+        takes
+            .iter()
+            .any(|take| take.owner.text == free.owner.text && reach.before_or_same(take.step, free.step))
+    };
+    // Whoever frees without having taken held it at the start.
+    let mut first = held.map(str::to_owned);
+    for free in frees.iter().filter(|free| !taken_before(free)) {
+        match &first {
+            Some(holder) if holder != &free.owner.text => {
+                return Some(Conflict::NotHeld { frees: free.clone() });
+            }
+            Some(_) => {}
+            None => first = Some(free.owner.text.clone()),
+        }
+    }
+    let start = first.iter().map(|owner| (owner.as_str(), None));
+    let acquisitions: Vec<(&str, Option<usize>)> =
+        start.chain(takes.iter().map(|take| (take.owner.text.as_str(), Some(take.step)))).collect();
+    for take in takes {
+        for (owner, from) in acquisitions.iter().filter(|(owner, _)| *owner != take.owner.text) {
+            let released: Vec<&Point> = frees
+                .iter()
+                .filter(|free| {
+                    free.owner.text == *owner && from.is_none_or(|from| reach.before_or_same(from, free.step))
+                })
+                .collect();
+            let apart = released.iter().any(|free| reach.before(free.step, take.step));
+            let earlier = from.is_some_and(|from| {
+                let gives_up = |free: &&Point| {
+                    free.owner.text == take.owner.text && reach.before_or_same(take.step, free.step)
+                };
+                frees.iter().filter(gives_up).any(|free| reach.before(free.step, from))
+                    // The same pair is looked at from the other side, where the edge can be added.
+                    || reach.before(take.step, from)
+                    || (!reach.before(from, take.step) && take.step < from)
+            });
+            if apart || earlier {
+                continue;
+            }
+            let possible = released
+                .iter()
+                .filter(|free| free.step != take.step && !reach.before(take.step, free.step))
+                .max_by_key(|free| (free.step < take.step, std::cmp::Reverse(free.step.abs_diff(take.step))));
+            return Some(match possible {
+                Some(free) => Conflict::Edge { frees: (*free).clone(), takes: take.clone() },
+                None => Conflict::Forward { takes: take.clone(), holder: (*owner).to_owned() },
+            });
+        }
+    }
+    for free in frees {
+        for take in takes.iter().filter(|take| take.owner.text != free.owner.text) {
+            let given_up = |other: &&Point| {
+                other.owner.text == take.owner.text
+                    && reach.before_or_same(take.step, other.step)
+                    && reach.before(other.step, free.step)
+            };
+            if reach.before(free.step, take.step) || frees.iter().any(|other| given_up(&other)) {
+                continue;
+            }
+            return Some(match free.step != take.step && !reach.before(take.step, free.step) {
+                true => Conflict::Edge { frees: free.clone(), takes: take.clone() },
+                false => Conflict::Backward { frees: free.clone(), takes: take.clone() },
+            });
+        }
+    }
+    None
+}

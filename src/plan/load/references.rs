@@ -1,0 +1,239 @@
+//! What templates refer to: every name exists, every output can be had, and secrets stand only where nobody sees them.
+
+use super::Loader;
+use super::texts::{Kept, Use};
+use crate::plan::diagnostic::{Span, help_for};
+use crate::plan::graph::Graph;
+use crate::plan::id::StepId;
+use crate::plan::template::lex::{self, Lexed, Reference};
+use crate::plan::template::{self, Scope, Secrets};
+
+/// The ancestors of the step that was looked at last: templates come step by step.
+#[derive(Default)]
+struct Ancestors {
+    of: Option<usize>,
+    steps: Vec<usize>,
+}
+
+impl Ancestors {
+    fn contains(&mut self, graph: &Graph, step: usize, other: usize) -> bool {
+        if graph.needs(step).contains(&other) {
+            return true;
+        }
+        if self.of != Some(step) {
+            *self = Self { of: Some(step), steps: graph.ancestors(step) };
+        }
+        self.steps.binary_search(&other).is_ok()
+    }
+}
+
+impl Loader<'_, '_> {
+    /// Looks at every template of the plan. Without a graph nobody knows what comes before what.
+    pub(super) fn check_references(&mut self, graph: Option<&Graph>) {
+        let templates = std::mem::take(&mut self.templates);
+        let mut ancestors = Ancestors::default();
+        for kept in &templates {
+            if self.problems.is_full() {
+                return;
+            }
+            let lexed = lex::lex(&kept.text);
+            let before = self.problems.len();
+            self.check_syntax(kept, &lexed);
+            for reference in &lexed.references {
+                self.check_reference(kept, reference, graph, &mut ancestors);
+            }
+            if self.problems.len() == before {
+                self.check_value(kept, &lexed);
+            }
+        }
+    }
+
+    fn check_syntax(&mut self, kept: &Kept, lexed: &Lexed) {
+        if let Err(why) = template::check_syntax(lexed) {
+            let message = format!("the template in `{}` cannot be read: {why}", kept.using.place);
+            let help = "for braces as they stand, write `{% raw %}…{% endraw %}`";
+            self.problems.add_help(&kept.span, "template-syntax", message, help);
+            return;
+        }
+        for name in template::undefined_names(lexed) {
+            let message = format!("nothing is called `{name}` here");
+            let help = match self.vars.values.contains_key(&name) {
+                true => format!("write `vars.{name}`"),
+                false => {
+                    "a template can use `vars.…`, `steps.….outputs.…`, `secrets.…` and `run.id`".to_owned()
+                }
+            };
+            self.problems.add_help(&self.narrow(&kept.span, &name), "unknown-name", message, help);
+        }
+        if kept.using.shell && !lexed.quoted {
+            let message = format!("a value is spliced into the shell text of `{}`", kept.using.place);
+            let help = "pass it through `env` and write \"$NAME\" in the script, or end the expression in `| shell_quote`";
+            self.problems.add_help(&kept.span, "unquoted-in-shell", message, help);
+        }
+    }
+
+    fn check_reference(
+        &mut self,
+        kept: &Kept,
+        reference: &Reference,
+        graph: Option<&Graph>,
+        ancestors: &mut Ancestors,
+    ) {
+        let span = self.narrow(&kept.span, &kept.text[reference.span.clone()]);
+        let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
+        match path.as_slice() {
+            ["vars", name, rest @ ..] => self.check_variable(&span, name, rest, reference.called),
+            ["secrets", name, ..] => self.check_secret(&span, name, kept.using),
+            ["run", "id"] => {}
+            ["run", ..] => {
+                self.problems.add_help(
+                    &span,
+                    "unknown-name",
+                    "a run has nothing but `run.id` to offer",
+                    "write `run.id`",
+                );
+            }
+            ["steps", step, "outputs", output, ..] => {
+                self.check_output(&span, kept, (step, output), graph, ancestors);
+            }
+            ["steps", ..] => {
+                let help = "write `steps.STEP.outputs.NAME`";
+                self.problems.add_help(
+                    &span,
+                    "unknown-name",
+                    "a step has nothing but its outputs to offer",
+                    help,
+                );
+            }
+            _ => {
+                let message = format!("`{}` must be followed by a name", path.join("."));
+                let help = format!("write `{}.NAME`, with the name as it is", path.join("."));
+                self.problems.add_help(&span, "unknown-name", message, help);
+            }
+        }
+    }
+
+    fn check_variable(&mut self, span: &Span, name: &str, rest: &[&str], called: bool) {
+        let Some(value) = self.vars.values.get(name) else {
+            let help = help_for("variables", name, self.vars.values.keys().map(String::as_str));
+            self.problems.add_help(span, "unknown-variable", format!("there is no variable `{name}`"), help);
+            return;
+        };
+        // The last name before a call is a method. What a placeholder holds is not known.
+        let data = &rest[..rest.len() - usize::from(called && !rest.is_empty())];
+        if self.vars.placeholders.contains(name) {
+            return;
+        }
+        let mut value = value;
+        for key in data {
+            match value.get(key) {
+                Some(inner) => value = inner,
+                None => {
+                    let keys: Vec<&str> =
+                        value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+                    let message = format!("variable `{name}` has no `{key}`");
+                    self.problems.add_help(span, "unknown-variable", message, help_for("keys", key, keys));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn check_secret(&mut self, span: &Span, name: &str, using: Use) {
+        if !self.secrets.contains(name) {
+            let help = help_for("secrets", name, self.secrets.iter().map(String::as_str));
+            self.problems.add_help(span, "unknown-secret", format!("there is no secret `{name}`"), help);
+        }
+        if !using.secrets {
+            let message = format!("a secret in `{}` would be seen by others", using.place);
+            let help = "secrets may stand in `env`, `stdin` and a broker's `password`";
+            self.problems.add_help(span, "secret-exposed", message, help);
+        }
+    }
+
+    fn check_output(
+        &mut self,
+        span: &Span,
+        kept: &Kept,
+        (step, output): (&str, &str),
+        graph: Option<&Graph>,
+        ancestors: &mut Ancestors,
+    ) {
+        let Some(at) = self.index.get(step).copied() else {
+            let help = help_for(
+                "steps",
+                step,
+                self.steps.iter().filter_map(|draft| draft.id.as_ref()).map(StepId::as_str),
+            );
+            self.problems.add_help(span, "unknown-step", format!("there is no step `{step}`"), help);
+            return;
+        };
+        let Some(user) = kept.using.step else {
+            let message =
+                format!("`{}` stands outside of steps, where no outputs are known", kept.using.place);
+            self.problems.add_help(span, "output-not-ready", message, "use a variable");
+            return;
+        };
+        let draft = &self.steps[at];
+        if !draft.outputs.contains(output) {
+            let help = match draft.outputs.is_empty() {
+                true => format!("add `outputs = {{ {output} = \"text\" }}` to its `forward`"),
+                false => help_for("outputs", output, draft.outputs.iter().map(String::as_str)),
+            };
+            let message = format!("step `{step}` declares no output `{output}`");
+            self.problems.add_help(span, "unknown-output", message, help);
+        } else if draft.probe_outputs.as_ref().is_some_and(|outputs| !outputs.contains(output)) {
+            let message = format!(
+                "when the probe of `{step}` holds, its action does not run and there is no `{output}`"
+            );
+            let help = format!("declare `{output}` in `outputs` of the probe too");
+            self.problems.add_help(span, "output-not-in-probe", message, help);
+        }
+        if user == at {
+            if !kept.using.own_outputs {
+                let message = "the step's own outputs are not known yet";
+                self.problems.add_help(
+                    span,
+                    "output-not-ready",
+                    message,
+                    "they can be used in its `verify` and in later steps",
+                );
+            }
+        } else if let Some(graph) = graph
+            && !ancestors.contains(graph, user, at)
+        {
+            let message = format!("step `{step}` need not have run before `{}`", self.steps[user].name());
+            self.problems.add_help(span, "output-not-ready", message, format!("add `{step}` to its `needs`"));
+        }
+    }
+
+    /// Renders what is known already, so that a template that cannot work is found now.
+    fn check_value(&mut self, kept: &Kept, lexed: &Lexed) {
+        let known = |reference: &Reference| match reference.path.as_slice() {
+            [root, name, ..] => root == "vars" && !self.vars.placeholders.contains(name),
+            _ => false,
+        };
+        if !lexed.references.iter().all(known) {
+            return;
+        }
+        let outputs = std::collections::BTreeMap::new();
+        let scope = Scope { vars: &self.vars.values, outputs: &outputs, run: "", secrets: Secrets::Masked };
+        let value = serde_json::Value::String(kept.text.clone());
+        let result = match kept.using.place {
+            "when" => template::render_bool(&value, &scope).map(|_| ()),
+            _ => template::render(&value, &scope).map(|_| ()),
+        };
+        if let Err(error) = result {
+            let message = format!("the template in `{}` cannot work: {}", kept.using.place, error.reason);
+            self.problems.add(&kept.span, "template-fails", message);
+        }
+    }
+
+    /// The place of `text` within a span, when it can be found there.
+    fn narrow(&self, span: &Span, text: &str) -> Span {
+        match self.problems.source.slice(span).find(text) {
+            Some(at) => span.start + at..span.start + at + text.len(),
+            None => span.clone(),
+        }
+    }
+}

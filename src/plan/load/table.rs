@@ -1,0 +1,300 @@
+//! Reading a TOML table key by key: unknown keys, wrong types and missing ones are reported where they stand.
+
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::plan::diagnostic::{Problems, Span, help_for, with_article};
+use crate::plan::duration;
+
+/// A value with the key it stands under.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'d> {
+    pub(super) key: &'d Spanned<std::borrow::Cow<'d, str>>,
+    pub(super) value: &'d Spanned<DeValue<'d>>,
+}
+
+impl<'d> Entry<'d> {
+    pub(super) fn name(&self) -> &'d str {
+        self.key.get_ref()
+    }
+
+    /// Where the value stands.
+    pub(super) fn span(&self) -> Span {
+        self.value.span()
+    }
+}
+
+/// A text and where it stands, quotation marks included.
+#[derive(Debug, Clone)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) span: Span,
+}
+
+/// A table whose keys were checked.
+#[derive(Debug, Clone)]
+pub(super) struct Table<'d> {
+    entries: &'d DeTable<'d>,
+    /// Where something that is missing is reported.
+    pub(super) at: Span,
+    /// What the table describes, for messages.
+    what: String,
+}
+
+impl<'d> Table<'d> {
+    /// Takes a table and reports every key that is not in `known`.
+    pub(super) fn new(
+        entries: &'d DeTable<'d>,
+        at: Span,
+        what: impl Into<String>,
+        known: &[&str],
+        problems: &mut Problems<'_>,
+    ) -> Self {
+        let what = what.into();
+        for key in entries.keys() {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let help = help_for("keys", name, known.iter().copied());
+                problems.add_help(&key.span(), "unknown-key", format!("{what} has no key `{name}`"), help);
+            }
+        }
+        Self { entries, at, what }
+    }
+
+    /// As [`Table::new`], of a value that must be a table.
+    pub(super) fn of(
+        entry: Entry<'d>,
+        what: impl Into<String>,
+        known: &[&str],
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        let entries = table(entry, problems)?;
+        Some(Self::new(entries, entry.key.span(), what, known, problems))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Entry<'d>> {
+        self.entries.get_key_value(name).map(|(key, value)| Entry { key, value })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'d>> + use<'d> {
+        self.entries.iter().map(|(key, value)| Entry { key, value })
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn require(
+        &self,
+        name: &str,
+        looks_like: &str,
+        problems: &mut Problems<'_>,
+    ) -> Option<Entry<'d>> {
+        let found = self.get(name);
+        if found.is_none() {
+            let message = format!("{} needs `{name}`", self.what);
+            problems.add_help(&self.at, "missing-key", message, format!("add `{name} = {looks_like}`"));
+        }
+        found
+    }
+
+    pub(super) fn text(&self, name: &str, problems: &mut Problems<'_>) -> Option<Text> {
+        self.get(name).and_then(|entry| text(entry, problems))
+    }
+
+    pub(super) fn bool(&self, name: &str, problems: &mut Problems<'_>) -> Option<bool> {
+        let entry = self.get(name)?;
+        let value = entry.value.get_ref().as_bool();
+        if value.is_none() {
+            wrong_type(entry, "boolean", problems);
+        }
+        value
+    }
+
+    /// An integer between two bounds, both included.
+    pub(super) fn integer(
+        &self,
+        name: &str,
+        least: u32,
+        most: u32,
+        problems: &mut Problems<'_>,
+    ) -> Option<u32> {
+        let entry = self.get(name)?;
+        let Some(integer) = entry.value.get_ref().as_integer() else {
+            wrong_type(entry, "integer", problems);
+            return None;
+        };
+        let value = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let value = value.filter(|value| (least..=most).contains(value));
+        if value.is_none() {
+            let message =
+                format!("`{name}` is `{}`, which is out of range", problems.source.slice(&entry.span()));
+            problems.add_help(
+                &entry.span(),
+                "out-of-range",
+                message,
+                format!("write a number from {least} to {most}"),
+            );
+        }
+        value
+    }
+
+    /// A duration, in milliseconds.
+    pub(super) fn duration_ms(&self, name: &str, problems: &mut Problems<'_>) -> Option<u64> {
+        self.get(name).and_then(|entry| duration_ms(entry, problems))
+    }
+
+    /// A share such as `"1%"`, 0 to 1.
+    pub(super) fn percent(&self, name: &str, problems: &mut Problems<'_>) -> Option<f64> {
+        let text = self.text(name, problems)?;
+        let share = duration::percent(&text.text);
+        if share.is_none() {
+            let message = format!("`{}` is not a share", text.text);
+            problems.add_help(
+                &text.span,
+                "bad-percent",
+                message,
+                "write a percentage from \"0%\" to \"100%\"",
+            );
+        }
+        share
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+        problems: &mut Problems<'_>,
+    ) -> Option<T> {
+        let text = self.text(name, problems)?;
+        let found = words.iter().find(|(word, _)| *word == text.text).map(|(_, value)| *value);
+        if found.is_none() {
+            unknown_word(&text, name, words.iter().map(|(word, _)| *word), problems);
+        }
+        found
+    }
+}
+
+/// Reports a word that is none of those a key takes.
+pub(super) fn unknown_word<'w>(
+    text: &Text,
+    key: &str,
+    words: impl Iterator<Item = &'w str>,
+    problems: &mut Problems<'_>,
+) {
+    let words: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    let message = format!("`{key}` cannot be `{}`", text.text);
+    problems.add_help(&text.span, "unknown-word", message, format!("write {}", words.join(" or ")));
+}
+
+/// Reports a value of the wrong type.
+pub(super) fn wrong_type(entry: Entry<'_>, expected: &str, problems: &mut Problems<'_>) {
+    wrong_type_at(&entry.span(), entry.name(), entry.value.get_ref().type_str(), expected, problems);
+}
+
+/// Reports a value of the wrong type that stands at `span` under the key `name`.
+pub(super) fn wrong_type_at(
+    span: &Span,
+    name: &str,
+    found: &str,
+    expected: &str,
+    problems: &mut Problems<'_>,
+) {
+    let message = format!("`{name}` must be {}, not {}", with_article(expected), with_article(found));
+    let shown = problems.source.slice(span);
+    let quoted = expected == "string" && matches!(found, "integer" | "float" | "boolean" | "datetime");
+    match quoted && !shown.is_empty() {
+        true => problems.add_help(span, "wrong-type", message, format!("write it as \"{shown}\"")),
+        false => problems.add(span, "wrong-type", message),
+    }
+}
+
+pub(super) fn table<'d>(entry: Entry<'d>, problems: &mut Problems<'_>) -> Option<&'d DeTable<'d>> {
+    let found = entry.value.get_ref().as_table();
+    if found.is_none() {
+        wrong_type(entry, "table", problems);
+    }
+    found
+}
+
+pub(super) fn text(entry: Entry<'_>, problems: &mut Problems<'_>) -> Option<Text> {
+    let found = entry.value.get_ref().as_str();
+    if found.is_none() {
+        wrong_type(entry, "string", problems);
+    }
+    found.map(|text| Text { text: text.to_owned(), span: entry.span() })
+}
+
+/// The items of an array, each with its key for messages.
+pub(super) fn items<'d>(entry: Entry<'d>, of: &str, problems: &mut Problems<'_>) -> Option<Vec<Entry<'d>>> {
+    let Some(array) = entry.value.get_ref().as_array() else {
+        wrong_type(entry, of, problems);
+        return None;
+    };
+    Some(array.iter().map(|value| Entry { key: entry.key, value }).collect())
+}
+
+pub(super) fn duration_ms(entry: Entry<'_>, problems: &mut Problems<'_>) -> Option<u64> {
+    let Some(text) = entry.value.get_ref().as_str() else {
+        let message = format!(
+            "`{}` must be a duration, not {}",
+            entry.name(),
+            with_article(entry.value.get_ref().type_str())
+        );
+        problems.add_help(&entry.span(), "wrong-type", message, duration::LOOKS_LIKE);
+        return None;
+    };
+    match duration::parse(text) {
+        Ok(ms) => Some(ms),
+        Err(why) => {
+            let message = format!("`{}` is no duration `{text}`: {why}", entry.name());
+            problems.add_help(&entry.span(), "bad-duration", message, duration::LOOKS_LIKE);
+            None
+        }
+    }
+}
+
+/// A TOML value as JSON. The error says what JSON lacks.
+pub(super) fn to_json(value: &DeValue<'_>) -> Result<Value, &'static str> {
+    Ok(match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map(Value::from)
+            .map_err(|_| "an integer must fit into 64 bits")?,
+        DeValue::Float(float) => float
+            .as_str()
+            .parse::<f64>()
+            .ok()
+            .and_then(serde_json::Number::from_f64)
+            .map(Value::Number)
+            .ok_or("a float must be a finite number")?,
+        DeValue::Boolean(value) => Value::Bool(*value),
+        DeValue::Datetime(_) => return Err("a date must be written as a string"),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| to_json(item.get_ref())).collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => Value::Object(
+            table
+                .iter()
+                .map(|(key, item)| Ok((key.get_ref().to_string(), to_json(item.get_ref())?)))
+                .collect::<Result<_, &'static str>>()?,
+        ),
+    })
+}
+
+/// Whether a text can stand behind a dot in a template, or name an environment variable.
+pub(super) fn is_identifier(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Reports a key that cannot stand behind a dot in a template.
+pub(super) fn check_identifier(entry: Entry<'_>, what: &str, problems: &mut Problems<'_>) -> bool {
+    let good = is_identifier(entry.name());
+    if !good {
+        let message = format!("`{}` is not a valid name of {}", entry.name(), with_article(what));
+        let help = "a name has a-z, A-Z, 0-9 and `_`, and does not start with a digit";
+        problems.add_help(&entry.key.span(), "bad-name", message, help);
+    }
+    good
+}
