@@ -97,6 +97,8 @@ struct Excerpt {
     text: String,
     line_first: usize,
     span: Span,
+    /// What was taken from the source.
+    taken: Span,
 }
 
 impl Diagnostic {
@@ -125,7 +127,7 @@ impl Diagnostic {
         let excerpt =
             (text.len() <= LINE_SHOWN_MAX * LINES_SHOWN_MAX && !text.trim().is_empty()).then(|| {
                 let span = start - line_start..end.min(excerpt_end).max(start) - line_start;
-                Excerpt { text: text.to_owned(), line_first: line + 1, span }
+                Excerpt { text: text.to_owned(), line_first: line + 1, span, taken: line_start..excerpt_end }
             });
         Self {
             code,
@@ -214,11 +216,12 @@ pub(super) struct Problems<'t> {
     pub(super) source: Source<'t>,
     found: Vec<Diagnostic>,
     left_out: usize,
+    hidden: Vec<Span>,
 }
 
 impl<'t> Problems<'t> {
     pub(super) fn new(source: Source<'t>) -> Self {
-        Self { source, found: Vec::new(), left_out: 0 }
+        Self { source, found: Vec::new(), left_out: 0, hidden: Vec::new() }
     }
 
     /// Reports something that is wrong at `span` of the plan file.
@@ -254,6 +257,11 @@ impl<'t> Problems<'t> {
         }
     }
 
+    /// Keeps this part of the plan file out of every excerpt: it may be a secret.
+    pub(super) fn hide(&mut self, span: Span) {
+        self.hidden.push(span);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.found.len()
     }
@@ -268,6 +276,16 @@ impl<'t> Problems<'t> {
         if self.found.is_empty() {
             return Ok(());
         }
+        for one in self.found.iter_mut().filter(|one| one.rank == self.source.rank) {
+            let shows = |hidden: &Span| {
+                one.excerpt.as_ref().is_some_and(|excerpt| {
+                    hidden.start < excerpt.taken.end && excerpt.taken.start < hidden.end
+                })
+            };
+            if self.hidden.iter().any(shows) {
+                one.excerpt = None;
+            }
+        }
         self.found
             .sort_by(|a, b| (a.rank, a.line, a.column, a.code).cmp(&(b.rank, b.line, b.column, b.code)));
         self.found.dedup();
@@ -277,10 +295,16 @@ impl<'t> Problems<'t> {
 
 /// The nearest of `known`, when it is near enough to be what was meant.
 pub(super) fn did_you_mean<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let length = text.chars().count();
+    // A third of the letters may differ, two neighbours in each other's place counting as one letter.
+    let near = |name: &str| {
+        let distance = strsim::osa_distance(text, name);
+        distance < length && distance <= (length / 3).max(1)
+    };
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(text, name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
+        .filter(|(likeness, name)| *likeness > 0.8 || near(name))
         .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
         .map(|(_, name)| name)
 }

@@ -162,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn zones_have_one_spelling() {
+        for name in ["UTC", "Etc/UTC", "Europe/Berlin", "US/Pacific", "Asia/Calcutta", "America/Los_Angeles"]
+        {
+            assert!(zone(name).is_some(), "{name}");
+        }
+        for name in ["europe/berlin", "utc", "PST8", "+02:00", ""] {
+            assert!(zone(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_stays_closed() {
         for odd in
             [window(&[0], 0, 60, "Mars/Olympus"), window(&[], 0, 60, "UTC"), window(&[0], 5000, 60, "UTC")]

@@ -286,3 +286,137 @@ fn conflict(graph: &Graph, held: Option<&str>, takes: &[Point], frees: &[Point])
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    //! Goal: what is accepted never has two owners. Method: all graphs of three steps with all claims on one resource,
+    //! all orders in which they can start and end, all points at which a rollback can begin, all its orders.
+
+    use super::*;
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Claim {
+        None,
+        Takes(&'static str),
+        Frees(&'static str),
+    }
+
+    const CLAIMS: [Claim; 5] =
+        [Claim::None, Claim::Takes("a"), Claim::Takes("b"), Claim::Frees("a"), Claim::Frees("b")];
+
+    fn points(claims: &[Claim; 3], pick: impl Fn(Claim) -> Option<&'static str>) -> Vec<Point> {
+        let owned = |(step, claim): (usize, &Claim)| {
+            pick(*claim).map(|owner| Point { step, owner: Text { text: owner.to_owned(), span: 0..0 } })
+        };
+        claims.iter().enumerate().filter_map(owned).collect()
+    }
+
+    /// The graph with the edges that were added, or nothing when it is refused.
+    fn accepted(mut graph: Graph, held: Option<&str>, claims: &[Claim; 3]) -> Option<Graph> {
+        let takes = points(claims, |claim| if let Claim::Takes(owner) = claim { Some(owner) } else { None });
+        let frees = points(claims, |claim| if let Claim::Frees(owner) = claim { Some(owner) } else { None });
+        loop {
+            match conflict(&graph, held, &takes, &frees) {
+                None => return Some(graph),
+                Some(Conflict::Edge { frees, takes }) => {
+                    let mut needs: Vec<Vec<usize>> = (0..3).map(|step| graph.needs(step).to_vec()).collect();
+                    needs[takes.step].push(frees.step);
+                    graph = Graph::from_needs(needs);
+                    assert_eq!(graph.order().len(), 3, "the added edge closed a circle");
+                }
+                Some(_) => return None,
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        Before,
+        During,
+        After,
+    }
+
+    fn add(owners: &mut Vec<&'static str>, owner: &'static str) -> bool {
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
+        owners.len() == 1
+    }
+
+    /// Whether no order of starts and ends, forward or backward, gives the resource two owners.
+    fn safe(
+        graph: &Graph,
+        claims: &[Claim; 3],
+        states: [State; 3],
+        owners: &[&'static str],
+        back: bool,
+    ) -> bool {
+        // A rollback can begin whenever nothing is in flight.
+        if !back && !states.contains(&State::During) && states.contains(&State::After) {
+            let undo = states.map(|state| if state == State::After { State::Before } else { State::After });
+            if !safe(graph, claims, undo, owners, true) {
+                return false;
+            }
+        }
+        (0..3).all(|step| {
+            let first = if back { graph.dependents(step) } else { graph.needs(step) };
+            let mut owners = owners.to_vec();
+            let mut next = states;
+            match states[step] {
+                State::Before if first.iter().all(|other| states[*other] == State::After) => {
+                    next[step] = State::During;
+                    let good = match (claims[step], back) {
+                        (Claim::Takes(owner), false) | (Claim::Frees(owner), true) => add(&mut owners, owner),
+                        _ => true,
+                    };
+                    good && safe(graph, claims, next, &owners, back)
+                }
+                State::During => {
+                    next[step] = State::After;
+                    if let (Claim::Frees(owner), false) | (Claim::Takes(owner), true) = (claims[step], back) {
+                        owners.retain(|other| *other != owner);
+                    }
+                    safe(graph, claims, next, &owners, back)
+                }
+                State::Before | State::After => true,
+            }
+        })
+    }
+
+    #[test]
+    fn what_is_accepted_never_has_two_owners() {
+        let (mut taken, mut refused) = (0, 0);
+        for held in [None, Some("a")] {
+            for edges in 0..8_usize {
+                for code in 0..125_usize {
+                    let claims = [CLAIMS[code % 5], CLAIMS[code / 5 % 5], CLAIMS[code / 25]];
+                    let has = |bit: usize, need: usize| (edges >> bit & 1 == 1).then_some(need);
+                    let needs = vec![
+                        vec![],
+                        has(0, 0).into_iter().collect(),
+                        has(1, 0).into_iter().chain(has(2, 1)).collect(),
+                    ];
+                    let Some(graph) = accepted(Graph::from_needs(needs), held, &claims) else {
+                        refused += 1;
+                        continue;
+                    };
+                    taken += 1;
+                    let start: Vec<&'static str> = held.map(|_| "a").into_iter().collect();
+                    let shown: Vec<String> = claims
+                        .iter()
+                        .map(|claim| match claim {
+                            Claim::None => "-".to_owned(),
+                            Claim::Takes(owner) => format!("takes {owner}"),
+                            Claim::Frees(owner) => format!("frees {owner}"),
+                        })
+                        .collect();
+                    assert!(
+                        safe(&graph, &claims, [State::Before; 3], &start, false),
+                        "held {held:?}, {shown:?}, {graph:?}"
+                    );
+                }
+            }
+        }
+        assert!(taken > 200 && refused > 200, "{taken} taken, {refused} refused");
+    }
+}

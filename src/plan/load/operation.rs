@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use super::Loader;
 use super::table::{
-    Entry, Table, Text, check_identifier, duration_ms, is_identifier, items, text, unknown_word, wrong_type,
-    wrong_type_at,
+    Entry, Table, Text, check_identifier, duration_ms, is_identifier, items, text, text_item, unknown_word,
+    wrong_type, wrong_type_at,
 };
 use super::texts::Use;
 use crate::plan::catalog::{self, Field, FieldType, Kind};
@@ -201,7 +201,7 @@ impl<'d> Loader<'d, '_> {
             self.problems.add_help(&item.span(), "empty", message, "name at least a program");
         }
         let words = words.into_iter().filter_map(|word| {
-            let text = text(word, &mut self.problems)?;
+            let text = text_item(word, &mut self.problems)?;
             Some(Value::String(self.keep(text, using)))
         });
         Some(Value::Array(words.collect()))
@@ -214,7 +214,7 @@ impl<'d> Loader<'d, '_> {
             let Some(integer) = status.value.get_ref().as_integer() else {
                 wrong_type_at(
                     &status.span(),
-                    item.name(),
+                    "an item of `absent_on`",
                     status.value.get_ref().type_str(),
                     "integer",
                     &mut self.problems,

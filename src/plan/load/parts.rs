@@ -1,7 +1,7 @@
 //! The smaller tables of a step: window, retry, soak and gate.
 
 use super::Loader;
-use super::table::{Entry, Table, Text, items, text};
+use super::table::{Entry, Table, Text, items, text, text_item};
 use super::texts::Use;
 use crate::plan::diagnostic::help_for;
 use crate::plan::recorded::{Gate, OnGap, Retry, Soak, Window};
@@ -171,7 +171,7 @@ impl<'d> Loader<'d, '_> {
         let texts: Vec<Text> = match entry.value.get_ref().is_array() {
             true => items(entry, "array of strings", &mut self.problems)?
                 .into_iter()
-                .filter_map(|item| text(item, &mut self.problems))
+                .filter_map(|item| text_item(item, &mut self.problems))
                 .collect(),
             false => vec![text(entry, &mut self.problems)?],
         };

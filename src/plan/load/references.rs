@@ -1,5 +1,7 @@
 //! What templates refer to: every name exists, every output can be had, and secrets stand only where nobody sees them.
 
+use std::collections::HashMap;
+
 use super::Loader;
 use super::texts::{Kept, Use};
 use crate::plan::diagnostic::{Span, help_for};
@@ -8,22 +10,45 @@ use crate::plan::id::StepId;
 use crate::plan::template::lex::{self, Lexed, Reference};
 use crate::plan::template::{self, Scope, Secrets};
 
-/// The ancestors of the step that was looked at last: templates come step by step.
-#[derive(Default)]
-struct Ancestors {
-    of: Option<usize>,
-    steps: Vec<usize>,
+/// Steps looked at on the way from a user to what it uses, before everything behind the latter is found out once
+/// and for all. Most outputs are used nearby.
+const NEARBY: usize = 64;
+
+/// Answers whether one step always comes before another, cheaply for many questions.
+struct Before<'g> {
+    graph: &'g Graph,
+    /// The place of each step in the order.
+    place: Vec<usize>,
+    /// By step: a bit for each of its descendants.
+    behind: HashMap<usize, Vec<u64>>,
 }
 
-impl Ancestors {
-    fn contains(&mut self, graph: &Graph, step: usize, other: usize) -> bool {
-        if graph.needs(step).contains(&other) {
-            return true;
+impl<'g> Before<'g> {
+    fn new(graph: &'g Graph) -> Self {
+        let mut place = vec![0; graph.order().len()];
+        graph.order().iter().enumerate().for_each(|(at, step)| place[*step] = at);
+        Self { graph, place, behind: HashMap::new() }
+    }
+
+    fn ask(&mut self, first: usize, then: usize) -> bool {
+        let mut todo = vec![then];
+        for _ in 0..NEARBY {
+            let Some(step) = todo.pop() else { return false };
+            for need in self.graph.needs(step) {
+                if *need == first {
+                    return true;
+                }
+                if self.place[*need] > self.place[first] {
+                    todo.push(*need);
+                }
+            }
         }
-        if self.of != Some(step) {
-            *self = Self { of: Some(step), steps: graph.ancestors(step) };
-        }
-        self.steps.binary_search(&other).is_ok()
+        let bits = self.behind.entry(first).or_insert_with(|| {
+            let mut bits = vec![0_u64; self.place.len().div_ceil(64)];
+            self.graph.descendants(first).into_iter().for_each(|step| bits[step / 64] |= 1 << (step % 64));
+            bits
+        });
+        bits[then / 64] & (1 << (then % 64)) != 0
     }
 }
 
@@ -31,18 +56,18 @@ impl Loader<'_, '_> {
     /// Looks at every template of the plan. Without a graph nobody knows what comes before what.
     pub(super) fn check_references(&mut self, graph: Option<&Graph>) {
         let templates = std::mem::take(&mut self.templates);
-        let mut ancestors = Ancestors::default();
+        let mut before = graph.map(Before::new);
         for kept in &templates {
             if self.problems.is_full() {
                 return;
             }
             let lexed = lex::lex(&kept.text);
-            let before = self.problems.len();
+            let count = self.problems.len();
             self.check_syntax(kept, &lexed);
             for reference in &lexed.references {
-                self.check_reference(kept, reference, graph, &mut ancestors);
+                self.check_reference(kept, reference, before.as_mut());
             }
-            if self.problems.len() == before {
+            if self.problems.len() == count {
                 self.check_value(kept, &lexed);
             }
         }
@@ -72,13 +97,7 @@ impl Loader<'_, '_> {
         }
     }
 
-    fn check_reference(
-        &mut self,
-        kept: &Kept,
-        reference: &Reference,
-        graph: Option<&Graph>,
-        ancestors: &mut Ancestors,
-    ) {
+    fn check_reference(&mut self, kept: &Kept, reference: &Reference, before: Option<&mut Before<'_>>) {
         let span = self.narrow(&kept.span, &kept.text[reference.span.clone()]);
         let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
         match path.as_slice() {
@@ -94,7 +113,7 @@ impl Loader<'_, '_> {
                 );
             }
             ["steps", step, "outputs", output, ..] => {
-                self.check_output(&span, kept, (step, output), graph, ancestors);
+                self.check_output(&span, kept, (step, output), before);
             }
             ["steps", ..] => {
                 let help = "write `steps.STEP.outputs.NAME`";
@@ -156,8 +175,7 @@ impl Loader<'_, '_> {
         span: &Span,
         kept: &Kept,
         (step, output): (&str, &str),
-        graph: Option<&Graph>,
-        ancestors: &mut Ancestors,
+        before: Option<&mut Before<'_>>,
     ) {
         let Some(at) = self.index.get(step).copied() else {
             let help = help_for(
@@ -199,8 +217,8 @@ impl Loader<'_, '_> {
                     "they can be used in its `verify` and in later steps",
                 );
             }
-        } else if let Some(graph) = graph
-            && !ancestors.contains(graph, user, at)
+        } else if let Some(before) = before
+            && !before.ask(at, user)
         {
             let message = format!("step `{step}` need not have run before `{}`", self.steps[user].name());
             self.problems.add_help(span, "output-not-ready", message, format!("add `{step}` to its `needs`"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::Loader;
-use super::table::{Entry, Table, Text, check_identifier, items, table, text};
+use super::table::{Entry, Table, Text, check_identifier, items, table, text_item};
 use super::texts::Use;
 use crate::plan::diagnostic::{Span, help_for};
 use crate::plan::recorded::{Broker, Cluster, Host, Resource, SecretRef};
@@ -35,6 +35,7 @@ impl<'d> Loader<'d, '_> {
         for entry in self.section(plan, "secrets") {
             check_identifier(entry, "secret", &mut self.problems);
             self.secrets.insert(entry.name().to_owned());
+            self.hide_texts(entry.value, &["env", "file"]);
             if entry.value.get_ref().is_str() {
                 let message = format!("secret `{}` must not stand in the plan", entry.name());
                 let help = "say where it comes from: `{ env = \"NAME\" }` or `{ file = \"~/path\" }`";
@@ -81,6 +82,19 @@ impl<'d> Loader<'d, '_> {
             }
         }
         secrets
+    }
+
+    /// Keeps what may be a secret out of the excerpts: every value under another key than these.
+    fn hide_texts(&mut self, value: &toml::Spanned<DeValue<'d>>, but: &[&str]) {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                for (_, value) in table.iter().filter(|(key, _)| !but.contains(&&**key.get_ref())) {
+                    self.hide_texts(value, &[]);
+                }
+            }
+            DeValue::Array(items) => items.iter().for_each(|item| self.hide_texts(item, &[])),
+            _ => self.problems.hide(value.span()),
+        }
     }
 
     pub(super) fn read_hosts(&mut self, plan: &Table<'d>) -> BTreeMap<String, Host> {
@@ -161,6 +175,9 @@ impl<'d> Loader<'d, '_> {
             }
             let password = table.text("password", &mut self.problems).map(|text| {
                 let lexed = crate::plan::template::lex::lex(&text.text);
+                if lexed.expression.is_none() {
+                    self.problems.hide(text.span.clone());
+                }
                 if !text.text.is_empty() && lexed.references.is_empty() {
                     let help = "declare it under `[secrets]` and write \"{{ secrets.… }}\"";
                     self.problems.add_help(
@@ -221,7 +238,7 @@ impl<'d> Loader<'d, '_> {
         }
         let mut owners: Vec<String> = Vec::new();
         for item in list {
-            let Some(owner) = text(item, &mut self.problems) else { continue };
+            let Some(owner) = text_item(item, &mut self.problems) else { continue };
             if owners.contains(&owner.text) {
                 self.problems.add(
                     &owner.span,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use super::operation::Read;
-use super::table::{Entry, Table, Text, items, text, unknown_word, wrong_type};
+use super::table::{Entry, Table, Text, items, text, text_item, unknown_word, wrong_type};
 use super::texts::Use;
 use super::{Loader, ON_FAILURE};
 use crate::plan::catalog::Kind;
@@ -167,7 +167,7 @@ impl<'d> Loader<'d, '_> {
             return Vec::new();
         }
         let items = items(entry, "array of step ids", &mut self.problems).unwrap_or_default();
-        items.into_iter().filter_map(|item| text(item, &mut self.problems)).collect()
+        items.into_iter().filter_map(|item| text_item(item, &mut self.problems)).collect()
     }
 
     fn when(&mut self, entry: Entry<'d>, at: usize) -> Option<Value> {

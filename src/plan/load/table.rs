@@ -144,16 +144,17 @@ impl<'d> Table<'d> {
 
     /// A share such as `"1%"`, 0 to 1.
     pub(super) fn percent(&self, name: &str, problems: &mut Problems<'_>) -> Option<f64> {
-        let text = self.text(name, problems)?;
-        let share = duration::percent(&text.text);
+        const HELP: &str = "write a percentage from \"0%\" to \"100%\"";
+        let entry = self.get(name)?;
+        let Some(text) = entry.value.get_ref().as_str() else {
+            let found = with_article(entry.value.get_ref().type_str());
+            let message = format!("`{name}` must be a percentage, not {found}");
+            problems.add_help(&entry.span(), "wrong-type", message, HELP);
+            return None;
+        };
+        let share = duration::percent(text);
         if share.is_none() {
-            let message = format!("`{}` is not a share", text.text);
-            problems.add_help(
-                &text.span,
-                "bad-percent",
-                message,
-                "write a percentage from \"0%\" to \"100%\"",
-            );
+            problems.add_help(&entry.span(), "bad-percent", format!("`{text}` is no percentage"), HELP);
         }
         share
     }
@@ -188,10 +189,11 @@ pub(super) fn unknown_word<'w>(
 
 /// Reports a value of the wrong type.
 pub(super) fn wrong_type(entry: Entry<'_>, expected: &str, problems: &mut Problems<'_>) {
-    wrong_type_at(&entry.span(), entry.name(), entry.value.get_ref().type_str(), expected, problems);
+    let name = format!("`{}`", entry.name());
+    wrong_type_at(&entry.span(), &name, entry.value.get_ref().type_str(), expected, problems);
 }
 
-/// Reports a value of the wrong type that stands at `span` under the key `name`.
+/// Reports a value of the wrong type that stands at `span`; `name` is what it is, for the message.
 pub(super) fn wrong_type_at(
     span: &Span,
     name: &str,
@@ -199,7 +201,7 @@ pub(super) fn wrong_type_at(
     expected: &str,
     problems: &mut Problems<'_>,
 ) {
-    let message = format!("`{name}` must be {}, not {}", with_article(expected), with_article(found));
+    let message = format!("{name} must be {}, not {}", with_article(expected), with_article(found));
     let shown = problems.source.slice(span);
     let quoted = expected == "string" && matches!(found, "integer" | "float" | "boolean" | "datetime");
     match quoted && !shown.is_empty() {
@@ -222,6 +224,16 @@ pub(super) fn text(entry: Entry<'_>, problems: &mut Problems<'_>) -> Option<Text
         wrong_type(entry, "string", problems);
     }
     found.map(|text| Text { text: text.to_owned(), span: entry.span() })
+}
+
+/// The text of an item of an array.
+pub(super) fn text_item(item: Entry<'_>, problems: &mut Problems<'_>) -> Option<Text> {
+    let Some(text) = item.value.get_ref().as_str() else {
+        let name = format!("an item of `{}`", item.name());
+        wrong_type_at(&item.span(), &name, item.value.get_ref().type_str(), "string", problems);
+        return None;
+    };
+    Some(Text { text: text.to_owned(), span: item.span() })
 }
 
 /// The items of an array, each with its key for messages.
