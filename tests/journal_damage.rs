@@ -203,3 +203,53 @@ fn a_missing_part_is_damage() {
         assert!(look(folder.path()).starts_with("intact"));
     }
 }
+
+/// sled drops a torn tail without a word. Here the whole database falls back to what it was some events ago, which
+/// no hash chain can see: only the head file knows better.
+#[test]
+fn a_journal_behind_its_head_is_damage_and_one_ahead_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, earlier) = (folder.path().join("state"), folder.path().join("earlier"));
+    let mut journal = open(&state).unwrap();
+    let runs = [journal.new_run(&plan("a")).unwrap(), journal.new_run(&plan("b")).unwrap()];
+    for seq in 1..=10 {
+        append(&mut journal, &runs[0], seq).unwrap();
+        append(&mut journal, &runs[1], seq).unwrap();
+    }
+    journal.settle_head().unwrap();
+    drop(journal);
+    copy(&state, &earlier);
+
+    // One more event than the copy has; the lease before it is the second loss.
+    let mut journal = open(&state).unwrap();
+    append(&mut journal, &runs[0], 11).unwrap();
+    drop(journal);
+    let later_head = fs::read(state.join("journal/head")).unwrap();
+
+    // The older head with the newer journal is a power loss before the head was synced: nothing is missing.
+    let ahead = folder.path().join("ahead");
+    copy(&state, &ahead);
+    fs::copy(earlier.join("journal/head"), ahead.join("journal/head")).unwrap();
+    let journal = open(&ahead).unwrap();
+    assert_eq!(all(&journal, &runs[0]).unwrap().len(), 11);
+    // The token grows even so.
+    assert_eq!(journal.token(), 3);
+
+    // The newer head with the older journal.
+    let behind = folder.path().join("behind");
+    copy(&earlier, &behind);
+    fs::write(behind.join("journal/head"), &later_head).unwrap();
+    let error = open(&behind).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains("it lacks 2 of 24 acknowledged records"), "{error}");
+
+    // As many records as the head has seen, but others: another history was put in place.
+    let other = folder.path().join("other");
+    copy(&earlier, &other);
+    let mut journal = open(&other).unwrap();
+    journal.append(&[runner::journal::Append { run: &runs[0], seq: 11, body: b"another" }]).unwrap();
+    drop(journal);
+    fs::write(other.join("journal/head"), &later_head).unwrap();
+    let error = open(&other).unwrap_err();
+    assert!(error.to_string().contains("the last acknowledged record is not in it"), "{error}");
+}
