@@ -241,7 +241,7 @@ fn a_journal_behind_its_head_is_damage_and_one_ahead_is_not() {
     fs::write(behind.join("journal/head"), &later_head).unwrap();
     let error = open(&behind).unwrap_err();
     assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
-    assert!(error.to_string().contains("it lacks 2 of 24 acknowledged records"), "{error}");
+    assert!(error.to_string().contains("it lacks 2 of 25 acknowledged records"), "{error}");
 
     // As many records as the head has seen, but others: another history was put in place.
     let other = folder.path().join("other");
