@@ -67,7 +67,9 @@ async fn a_wrong_append_fails_alone() {
         handle.append(b.clone(), 1, vec![b"other".to_vec()]),
         handle.append(a.clone(), 2, vec![b"second".to_vec()]),
     );
-    (first.unwrap(), other.unwrap(), next.unwrap());
+    first.unwrap();
+    other.unwrap();
+    next.unwrap();
     assert!(matches!(again, Err(JournalError::OutOfOrder { expected: 2, given: 1, .. })));
     assert!(matches!(huge, Err(JournalError::TooLarge { seq: 3, .. })));
     let bodies: Vec<_> = handle.read_all(a, 1).await.unwrap().into_iter().map(|event| event.body).collect();

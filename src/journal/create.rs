@@ -76,6 +76,18 @@ impl Layout {
         }
     }
 
+    /// Refuses a journal whose database is gone: sled would make a new one in its place.
+    pub(super) fn check_parts(&self) -> Result<(), JournalError> {
+        let data = self.sled().join("db");
+        match fs::metadata(&data) {
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(JournalError::damaged(&data, "the database is missing"))
+            }
+            Err(e) => Err(JournalError::io("look at", &data, e)),
+        }
+    }
+
     /// Refuses a journal of a newer format. Only reads, so that nothing is written into what we do not understand:
     /// sled writes as soon as it is opened.
     pub(super) fn check_version(&self, folder: &Path) -> Result<(), JournalError> {

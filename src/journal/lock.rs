@@ -22,7 +22,7 @@ const TRIES: u32 = 100;
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -46,7 +46,7 @@ impl Lock {
                 Ok(()) => {
                     // Only for the words of `Held`; a full disk must not keep anybody from opening.
                     drop(note_pid(&mut file));
-                    return Ok(Self { _file: file });
+                    return Ok(Self { file });
                 }
                 Err(TryLockError::Error(e)) => return Err(io("lock")(e)),
                 Err(TryLockError::WouldBlock) => {}
@@ -60,6 +60,14 @@ impl Lock {
             thread::sleep(Duration::from_millis(1));
         }
         Err(JournalError::Held { folder: folder.to_owned(), pid: noted_pid(&mut file) })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it held for as long as a child of this process is between fork and exec with a
+        // copy of the descriptor; unlocking works for all copies.
+        drop(self.file.unlock());
     }
 }
 

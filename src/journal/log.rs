@@ -132,6 +132,7 @@ impl Journal {
         } else {
             return Err(JournalError::NotFound { folder: folder.to_owned() });
         }
+        layout.check_parts()?;
         let store = match Store::open(&layout.sled()) {
             Err(JournalError::Io { source, .. }) if source.to_string().contains("could not acquire lock") => {
                 return Err(JournalError::Held { folder: folder.to_owned(), pid: None });

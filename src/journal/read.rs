@@ -137,3 +137,56 @@ impl Iterator for Stream<'_> {
         Some(event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stores four events whose second link can be bent, and reads them.
+    fn read(bend: impl Fn(u64, &mut Hash, &mut Hash) -> bool) -> Result<Vec<Stored>, JournalError> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let run = RunId::try_from("p-1".to_owned()).unwrap();
+        let mut before = record::genesis("j", Some(&run));
+        for seq in 1..=4 {
+            let mut link = before;
+            let mut hash = record::chain(&link, seq, b"body");
+            if bend(seq, &mut link, &mut hash) {
+                let value = record::encode(&link, &hash, b"body").remove(0);
+                store.commit(vec![(record::event_key(1, seq, 0).to_vec(), value)]).unwrap();
+            }
+            before = hash;
+        }
+        Stream::new(&store, "j", Some(&run), 1, 1, 4, folder.path()).collect()
+    }
+
+    fn damage(bend: impl Fn(u64, &mut Hash, &mut Hash) -> bool) -> (u64, String) {
+        match read(bend) {
+            Err(JournalError::Damaged { seq: Some(seq), what, .. }) => (seq, what),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_bent_link_is_named() {
+        assert_eq!(read(|_, _, _| true).unwrap().len(), 4);
+        // Whole in itself, but of another history.
+        let (seq, what) = damage(|seq, link, hash| {
+            if seq == 2 {
+                *link = Hash([9; 32]);
+                *hash = record::chain(link, 2, b"body");
+            }
+            true
+        });
+        assert_eq!((seq, what.as_str()), (2, "it does not follow the event before it"));
+        // Its own hash is wrong.
+        let (seq, what) = damage(|seq, _, hash| {
+            hash.0[0] ^= u8::from(seq == 3);
+            true
+        });
+        assert_eq!((seq, what.as_str()), (3, "its content does not match its hash"));
+        // Gone: in the middle, and at the end.
+        assert_eq!(damage(|seq, _, _| seq != 2), (2, "it is missing, and event 3 comes instead".to_owned()));
+        assert_eq!(damage(|seq, _, _| seq != 4), (4, "it is missing".to_owned()));
+    }
+}

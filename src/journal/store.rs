@@ -220,4 +220,17 @@ mod tests {
         drop(Store::open(folder.path()).unwrap());
         assert!(!half.exists());
     }
+
+    /// After a failed sync, what sled still has in its buffer must not reach the disk behind our back.
+    #[test]
+    fn a_sealed_store_writes_nothing_when_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.commit(vec![(b"E1".to_vec(), vec![1; 100])]).unwrap();
+        let before = fs::read(folder.path().join("db")).unwrap();
+        store.db().insert(b"E2", vec![2; 100]).unwrap();
+        store.seal();
+        drop(store);
+        assert!(fs::read(folder.path().join("db")).unwrap() == before);
+    }
 }
