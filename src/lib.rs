@@ -4,4 +4,5 @@
 //! users see, `docs/architecture.md` is the map of this house.
 
 pub mod plan;
+pub mod report;
 pub mod saga;
