@@ -1,0 +1,77 @@
+//! Timestamped complete lines, for pipes, log files and whoever reads them later.
+
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+
+use super::guard;
+use super::human;
+use super::words::{Line, line};
+use super::{Level, Look, Reporter};
+use crate::saga::{Event, State};
+
+/// Columns of the word of an event: most fit, the others push their own detail to the right.
+const WORD_COLUMNS: usize = 14;
+
+/// The reporter for everything that is not a terminal.
+pub struct Plain {
+    out: Box<dyn Write + Send>,
+    look: Look,
+    zone: TimeZone,
+}
+
+/// Writes complete lines to `out`: time, run, step, what happened. Never a control character but line ends.
+///
+/// A write that fails is passed over: who reads is gone, and the run goes on.
+pub fn plain(out: Box<dyn Write + Send>, look: Look, zone: TimeZone) -> Plain {
+    Plain { out, look: Look { color: false, ..look }, zone }
+}
+
+impl Reporter for Plain {
+    fn event(&mut self, state: &State, event: &Event) {
+        let text = text(state, event, &self.look, &self.zone);
+        // A closed pipe is a quiet end of the report, not of the run.
+        drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
+    }
+
+    fn note(&mut self, level: Level, text: &str) {
+        let mark = match level {
+            Level::Info if self.look.quiet => return,
+            Level::Info => "",
+            Level::Warning => "warning: ",
+        };
+        let lines: String = text.lines().map(|each| format!("{mark}{}\n", guard::line(each))).collect();
+        drop(self.out.write_all(lines.as_bytes()).and_then(|()| self.out.flush()));
+    }
+
+    fn finish(&mut self) {
+        drop(self.out.flush());
+    }
+}
+
+/// An event in complete lines, each with its line end; empty when it is not to be shown at this verbosity.
+/// `state` is the one after it. Times are in UTC.
+pub fn event_text(state: &State, event: &Event, look: &Look) -> String {
+    text(state, event, look, &TimeZone::UTC)
+}
+
+fn text(state: &State, event: &Event, look: &Look, zone: &TimeZone) -> String {
+    let words = line(state, event);
+    if !words.weight.shows(look) {
+        return String::new();
+    }
+    let mut text =
+        format!("{}  {}  {}\n", human::time(&event.at, zone), state.run, columns(state, event, &words, look));
+    for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(look)) {
+        text.push_str(&format!("    {below}\n"));
+    }
+    text
+}
+
+/// Step, word and detail in their columns.
+pub(super) fn columns(state: &State, event: &Event, words: &Line, look: &Look) -> String {
+    let step = event.what.step().map_or("-", crate::plan::StepId::as_str);
+    let widest = state.definition.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(1);
+    let word = words.tone.paint(&guard::pad(words.word, WORD_COLUMNS), look.color);
+    format!("{step:<widest$}  {word}  {}", words.detail).trim_end().to_owned()
+}

@@ -1,0 +1,106 @@
+//! Whole screens: what people and programs see of a run. Read a changed snapshot aloud: it must say what
+//! happened, what state everything is in, and how to go on.
+
+mod report_support;
+
+use report_support::stories::*;
+use report_support::*;
+use runner::plan::recorded::Compensate;
+use runner::report::{Asked, Look, RunRow, runs_json, runs_text, status_json, status_text};
+use runner::saga::{Verdict, What};
+
+fn look(verbose: u8, quiet: bool) -> Look {
+    Look { verbose, quiet, ..Look::default() }
+}
+
+#[test]
+fn plain_lines() {
+    insta::assert_snapshot!("plain_hello", hello().plain(look(0, false)));
+    insta::assert_snapshot!("plain_hello_v", hello().plain(look(1, false)));
+    insta::assert_snapshot!("plain_failed", failed().plain(look(0, false)));
+    insta::assert_snapshot!("plain_failed_q", failed().plain(look(0, true)));
+    insta::assert_snapshot!("plain_rolled_back", rolled_back().plain(look(0, false)));
+    insta::assert_snapshot!("plain_attention_back", attention_back().plain(look(0, false)));
+    insta::assert_snapshot!("plain_attention_forward", attention_forward().plain(look(0, false)));
+    insta::assert_snapshot!("plain_settled_v", settled().plain(look(1, false)));
+    insta::assert_snapshot!("plain_waiting", waiting(Verdict::Holds).plain(look(0, false)));
+    insta::assert_snapshot!("plain_soaked", soaked().plain(look(0, false)));
+    insta::assert_snapshot!("plain_soaked_v", soaked().plain(look(1, false)));
+    insta::assert_snapshot!("plain_parallel", parallel().plain(look(0, false)));
+    insta::assert_snapshot!("plain_meddled", meddled().plain(look(0, false)));
+    insta::assert_snapshot!("plain_meddled_vv", meddled().plain(look(2, false)));
+}
+
+#[test]
+fn json_lines() {
+    let lines = |story: &Story| story.json_lines().iter().map(|line| format!("{line}\n")).collect::<String>();
+    insta::assert_snapshot!("json_hello", lines(&hello()));
+    insta::assert_snapshot!("json_parallel", lines(&parallel()));
+}
+
+#[test]
+fn status_at_two_widths() {
+    let show =
+        |story: &Story, width| status_text(story.state(), &story.now(), &Look { width, ..Look::default() });
+    for (name, story) in [
+        ("failed", failed()),
+        ("soaking", soaking()),
+        ("waiting", waiting(Verdict::Holds)),
+        ("attention_forward", attention_forward()),
+        ("rolled_back", rolled_back()),
+    ] {
+        insta::assert_snapshot!(format!("status_{name}_80"), show(&story, 80));
+        insta::assert_snapshot!(format!("status_{name}_200"), show(&story, 200));
+        assert!(show(&story, 80).lines().all(|line| line.chars().count() <= 80));
+    }
+    insta::assert_json_snapshot!("status_json", status_json(failed().state(), &failed().now()));
+}
+
+#[test]
+fn endings() {
+    let mut cancelled = Story::new(frigate());
+    cancelled.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
+    cancelled.run(What::CancelRequested { by: "bob@maple".to_owned() }).run(What::Cancelled);
+    let mut resting = Story::new(frigate());
+    resting.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
+    resting.rollback(Some("baseline"), None).undone("stop-old", 1, 9.0).run(What::RolledBack);
+    let mut paused = Story::new(frigate());
+    paused.done("baseline", 1, 3.2).run(What::Paused { by: "bob@maple".to_owned() });
+    let mut asked_back = Story::new(frigate());
+    asked_back.done("baseline", 1, 3.2).done("stop-old", 1, 20.0).rollback(None, None);
+    let mut going_back = Story::new(frigate());
+    going_back.told = asked_back.told.clone();
+    asked_back.undone("stop-old", 1, 9.0);
+    asked_back.step("baseline", runner::saga::StepEvent::Compensated { answers: Vec::new() });
+    asked_back.run(What::RolledBack);
+    let mut bound = frigate();
+    bound.steps[1].compensate = Compensate::Irreversible("the mail is out".to_owned());
+    let mut crossed = Story::new(bound);
+    crossed.done("baseline", 1, 3.2).done("stop-old", 1, 20.0).done("start-new", 1, 30.0);
+    crossed.run(What::Completed);
+
+    insta::assert_snapshot!("ending_complete", hello().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_complete_irreversible", crossed.ending(Asked::Apply));
+    insta::assert_snapshot!("ending_halted", failed().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_halted_parallel", parallel().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_rolled_back", rolled_back().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_rolled_back_asked", asked_back.ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_going_back", going_back.ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_attention_back", attention_back().ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_attention_forward", attention_forward().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_cancelled", cancelled.ending(Asked::Cancel));
+    insta::assert_snapshot!("ending_resting", resting.ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_waiting", waiting(Verdict::Holds).ending(Asked::Apply));
+    insta::assert_snapshot!("ending_waiting_unsure", waiting(Verdict::Unknown).ending(Asked::Apply));
+    insta::assert_snapshot!("ending_soaking", soaking().ending(Asked::Apply));
+    insta::assert_snapshot!("ending_paused", paused.ending(Asked::Apply));
+    insta::assert_snapshot!("ending_status", failed().ending(Asked::Status));
+}
+
+#[test]
+fn the_list_of_runs() {
+    let rows = [hello(), failed(), attention_back(), soaking()].map(|story| RunRow::of(story.state()));
+    insta::assert_snapshot!("runs", runs_text(&rows, &Look::default()));
+    insta::assert_snapshot!("runs_none", runs_text(&[], &Look::default()));
+    insta::assert_json_snapshot!("runs_json", runs_json(&rows));
+}
