@@ -3,7 +3,10 @@
 //! Start reading at [`saga`]: the pure state machine that everything else serves. `docs/design.md` says what
 //! users see, `docs/architecture.md` is the map of this house.
 
+pub mod action;
+pub mod check;
 pub mod journal;
 pub mod plan;
 pub mod report;
 pub mod saga;
+pub mod transport;

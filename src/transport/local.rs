@@ -1,0 +1,485 @@
+//! Runs one process here: own process group, bounded capture, a timeout that really ends it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::io::FdFlags;
+use rustix::process::{PidfdFlags, Signal};
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::time::Instant;
+
+use super::capture::{Capture, Stream};
+use super::launch::{End, GRACE, Launch, Program, Report};
+use super::slot::{self, Process, Slot};
+use super::stop::Stop;
+use super::{Transport, process};
+
+/// The longest single argument the kernel takes: 32 pages (`MAX_ARG_STRLEN`, execve(2)), less the final NUL.
+const ARGUMENT_MAX: usize = 128 * 1024 - 1;
+
+/// What a pipe holds before a write to it waits, at least (pipe(7)). Shorter stdins are written before the start.
+const PIPE_LEN: usize = 64 * 1024;
+
+/// How much is read at once.
+const READ_LEN: usize = 64 * 1024;
+
+/// What may still lie in a pipe when the process has ended: the largest pipe an unprivileged process can have
+/// (`/proc/sys/fs/pipe-max-size`). A descendant that goes on writing cannot keep us reading.
+const DRAIN_MAX: usize = 1024 * 1024;
+
+/// How often a process group is looked at that outlives its leader while it is being stopped.
+const GROUP_POLL: Duration = Duration::from_millis(20);
+
+/// One process start at a time in this process: a slot's descriptor is open to inheritance for the length of one.
+static SPAWN: Mutex<()> = Mutex::new(());
+
+/// Starts a process while nothing that is only for another one can be inherited.
+pub(super) fn spawn_alone<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _alone = SPAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    spawn()
+}
+
+/// Runs `launch` to its end.
+///
+/// With a slot it is an attempt: dropping the future leaves the process running, and its slot tells. Without one it
+/// is a look: dropping the future kills its whole group.
+pub(crate) async fn run(
+    transport: &Transport,
+    launch: &Launch,
+    mut slot: Option<Slot>,
+    mut capture: Capture,
+    timeout: Duration,
+    stop: Option<Stop>,
+) -> Report {
+    let deadline = Instant::now() + timeout;
+    let mut started = match start(transport, launch, slot.as_mut()) {
+        Ok(started) => started,
+        Err((permanent, message)) => return Report::not_started(permanent, message),
+    };
+    let cut = started.attend(&mut capture, deadline, stop.as_ref()).await;
+    let pid = started.child.id();
+    if let Some(cut) = cut {
+        let over = started.end(&mut capture).await;
+        let words = |what: &str| match over {
+            true => format!("{what}; it was ended"),
+            false => format!("{what}; process {pid} could not be ended, look at it with `ps -fp {pid}`"),
+        };
+        let end = match cut {
+            Cut::TimedOut => End::TimedOut(words(&format!("it took longer than its timeout of {timeout:?}"))),
+            Cut::Stopped => End::Stopped(words("it was stopped")),
+        };
+        return Report { end, seen: capture.finish() };
+    }
+    let end = match started.reap() {
+        Ok(status) => end_of(status),
+        Err(error) => End::Lost(format!("its end cannot be read: {error}")),
+    };
+    started.drain(&mut capture);
+    let mut seen = capture.finish();
+    if let Some(slot) = &slot {
+        seen.left = left_behind(pid, slot.path());
+    }
+    Report { end, seen }
+}
+
+/// Why a process did not come to its own end.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    TimedOut,
+    Stopped,
+}
+
+/// A process of ours.
+struct Started {
+    child: Child,
+    ended: AsyncFd<OwnedFd>,
+    out: Option<pipe::Receiver>,
+    err: Option<pipe::Receiver>,
+    stdin: Option<(pipe::Sender, Vec<u8>)>,
+    buffer: Vec<u8>,
+    reaped: bool,
+    kill_on_drop: bool,
+    _script: Option<ScriptFile>,
+}
+
+/// Starts the process; the error says whether trying again is in vain, and in words what is wrong.
+fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Result<Started, (bool, String)> {
+    let cwd = launch.cwd.as_deref().map(Path::new);
+    let kill_on_drop = slot.is_none();
+    let machine = |what: &str, error: io::Error| (false, format!("{what}: {error}"));
+    let mut script = None;
+    let argv = match &launch.program {
+        Program::Argv(argv) => argv.clone(),
+        Program::Script(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()],
+        Program::File(content) => {
+            let file =
+                ScriptFile::write(transport, content).map_err(|e| machine("cannot write the script", e))?;
+            let path = file.0.to_string_lossy().into_owned();
+            script = Some(file);
+            if content.starts_with(b"#!") { vec![path] } else { vec!["/bin/sh".to_owned(), path] }
+        }
+    };
+    let (inherited, rest) =
+        stdin_for(launch.stdin.as_deref()).map_err(|e| machine("cannot make a pipe", e))?;
+    let mut command = Command::new(&argv[0]);
+    command
+        .args(&argv[1..])
+        .envs(&launch.env)
+        .process_group(0)
+        .stdin(inherited)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some(cwd) = cwd {
+        command.current_dir(cwd);
+    }
+    let inherit = slot.as_ref().and_then(|slot| slot.file());
+    let spawned = spawn_alone(|| {
+        let Some(file) = inherit else { return command.spawn() };
+        rustix::io::fcntl_setfd(file, FdFlags::empty())?;
+        let child = command.spawn();
+        rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC)?;
+        child
+    });
+    drop(command);
+    let mut child = spawned.map_err(|error| cannot_start(&argv, cwd, &launch.env, &error))?;
+    let pid = child.id();
+    if let Some(slot) = slot {
+        let start = process::stat(pid).map_or(0, |stat| stat.start);
+        if let Err(error) = slot.started(Process { pid, start }) {
+            // The lock alone still proves when it is over.
+            tracing::warn!(%error, pid, "cannot write the pid into its slot");
+        }
+    }
+    let watch = || -> io::Result<_> {
+        let handle = rustix::process::pidfd_open(
+            process::as_pid(pid).ok_or(io::ErrorKind::InvalidData)?,
+            PidfdFlags::empty(),
+        )?;
+        let out = child.stdout.take().map(|out| pipe::Receiver::from_owned_fd(out.into())).transpose()?;
+        let err = child.stderr.take().map(|err| pipe::Receiver::from_owned_fd(err.into())).transpose()?;
+        let stdin = match rest {
+            Some((writer, rest)) => Some((pipe::Sender::from_owned_fd(writer)?, rest)),
+            None => None,
+        };
+        Ok((process::watch(handle)?, out, err, stdin))
+    };
+    match watch() {
+        Ok((ended, out, err, stdin)) => {
+            let buffer = Vec::new();
+            Ok(Started {
+                child,
+                ended,
+                out,
+                err,
+                stdin,
+                buffer,
+                reaped: false,
+                kill_on_drop,
+                _script: script,
+            })
+        }
+        Err(error) => {
+            // It runs, and nobody could attend to it: end it before saying that it did not start.
+            signal_group(pid, Signal::KILL);
+            let ended = child.wait();
+            Err((false, format!("cannot watch the process: {error} (ended: {})", ended.is_ok())))
+        }
+    }
+}
+
+/// The writing end of a pipe and what is still to go into it.
+type Unwritten = (OwnedFd, Vec<u8>);
+
+/// What becomes the child's stdin, and what is left to write into it.
+fn stdin_for(text: Option<&str>) -> io::Result<(Stdio, Option<Unwritten>)> {
+    let Some(text) = text else { return Ok((Stdio::null(), None)) };
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    if text.len() <= PIPE_LEN {
+        fs::File::from(writer).write_all(text.as_bytes())?;
+        return Ok((reader.into(), None));
+    }
+    Ok((reader.into(), Some((writer, text.as_bytes().to_vec()))))
+}
+
+/// Says why a process could not be started: the program, its `PATH` or the `cwd`, and what to do.
+fn cannot_start(
+    argv: &[String],
+    cwd: Option<&Path>,
+    env: &std::collections::BTreeMap<String, String>,
+    error: &io::Error,
+) -> (bool, String) {
+    let program = &argv[0];
+    if let Some(cwd) = cwd
+        && !cwd.is_dir()
+    {
+        return (
+            true,
+            format!(
+                "its cwd `{}` is not a folder that can be entered: create it or correct `cwd`",
+                cwd.display()
+            ),
+        );
+    }
+    if argv.iter().any(|word| word.contains('\0'))
+        || env.iter().any(|(key, value)| key.contains('\0') || value.contains('\0'))
+    {
+        return (true, format!("`{program}` cannot be started: its argv or env holds a NUL character"));
+    }
+    match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+        Some(rustix::io::Errno::TOOBIG) => {
+            let advice = if argv.iter().any(|word| word.len() > ARGUMENT_MAX) {
+                "one argument is longer than 128 KiB: use `script_file` or `stdin`"
+            } else {
+                "argv and env together are too long: use `script_file` or `stdin`"
+            };
+            (true, format!("`{program}` cannot be started: {advice}"))
+        }
+        Some(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) if program.contains('/') => {
+            let path = cwd.map_or_else(|| PathBuf::from(program), |cwd| cwd.join(program));
+            if path.exists() {
+                return (
+                    true,
+                    format!(
+                        "the interpreter that `{}` names in its first line does not exist",
+                        path.display()
+                    ),
+                );
+            }
+            (true, format!("the program `{}` does not exist: correct `argv` or install it", path.display()))
+        }
+        Some(rustix::io::Errno::NOENT) => {
+            let path = env.get("PATH").cloned().or_else(inherited_path).unwrap_or_default();
+            (
+                true,
+                format!(
+                    "the program `{program}` was not found in PATH `{path}`: install it or give its full path"
+                ),
+            )
+        }
+        Some(rustix::io::Errno::ACCESS) => (
+            true,
+            format!(
+                "`{program}` cannot be executed, permission denied: check its mode (`chmod +x`) and its owner"
+            ),
+        ),
+        Some(rustix::io::Errno::NOEXEC) => {
+            (true, format!("`{program}` is not something this machine can execute: is its first line `#!`…?"))
+        }
+        _ => (false, format!("`{program}` cannot be started: {error}")),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "shown in the message that the program was not found there")]
+fn inherited_path() -> Option<String> {
+    std::env::var("PATH").ok()
+}
+
+impl Started {
+    /// Reads, feeds and waits until the process ends (`None`) or must be ended.
+    async fn attend(&mut self, capture: &mut Capture, deadline: Instant, stop: Option<&Stop>) -> Option<Cut> {
+        let late = tokio::time::sleep_until(deadline);
+        tokio::pin!(late);
+        let stopped = async {
+            match stop {
+                Some(stop) => stop.fired().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(stopped);
+        loop {
+            let Self { out, err, stdin, ended, .. } = self;
+            tokio::select! {
+                biased;
+                () = &mut late => return Some(Cut::TimedOut),
+                () = &mut stopped => return Some(Cut::Stopped),
+                () = readable(out.as_ref()) => self.read(Stream::Out, capture),
+                () = readable(err.as_ref()) => self.read(Stream::Err, capture),
+                () = writable(stdin.as_ref()) => self.feed(),
+                _ = ended.readable() => return None,
+            }
+        }
+    }
+
+    /// Takes one piece of a stream; forgets the stream at its end.
+    fn read(&mut self, stream: Stream, capture: &mut Capture) {
+        let end = match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        };
+        let Some(pipe) = end else { return };
+        if self.buffer.is_empty() {
+            self.buffer.resize(READ_LEN, 0);
+        }
+        match pipe.try_read(&mut self.buffer) {
+            Ok(0) => *end = None,
+            Ok(length) => capture.take(stream, &self.buffer[..length]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => *end = None,
+        }
+    }
+
+    /// Writes what the pipe takes; closes it at the end, or when nobody reads it any more.
+    fn feed(&mut self) {
+        let Some((pipe, rest)) = &mut self.stdin else { return };
+        match pipe.try_write(rest) {
+            Ok(length) => {
+                rest.drain(..length);
+                if rest.is_empty() {
+                    self.stdin = None;
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => self.stdin = None,
+        }
+    }
+
+    /// Takes what lies in the pipes now. What the process wrote is all there when it has ended.
+    fn drain(&mut self, capture: &mut Capture) {
+        for stream in [Stream::Out, Stream::Err] {
+            let Some(pipe) = (match stream {
+                Stream::Out => self.out.take(),
+                Stream::Err => self.err.take(),
+            }) else {
+                continue;
+            };
+            // The descriptor itself is asked, since the last readiness may be older than the last write.
+            let Ok(pipe) = pipe.into_nonblocking_fd() else { continue };
+            if self.buffer.is_empty() {
+                self.buffer.resize(READ_LEN, 0);
+            }
+            let mut drained = 0;
+            while drained < DRAIN_MAX {
+                match rustix::io::read(pipe.as_fd(), &mut self.buffer[..]) {
+                    Ok(0) => break,
+                    Ok(length) => {
+                        capture.take(stream, &self.buffer[..length]);
+                        drained += length;
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// The exit status of a process that has ended.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait()?;
+        self.reaped = true;
+        Ok(status)
+    }
+
+    /// Ends the whole group: SIGTERM, [`GRACE`], SIGKILL. Whether the process is over now.
+    async fn end(&mut self, capture: &mut Capture) -> bool {
+        let pid = self.child.id();
+        signal_group(pid, Signal::TERM);
+        let grace = Instant::now() + GRACE;
+        let mut over = self.attend(capture, grace, None).await.is_none();
+        // The process itself may be gone while others of its group still clean up: they have the same grace. It is
+        // not reaped yet, so that its group cannot become another's.
+        while over && Instant::now() < grace && !process::members(pid).is_empty() {
+            tokio::time::sleep(GROUP_POLL).await;
+        }
+        signal_group(pid, Signal::KILL);
+        if !over {
+            over = self.attend(capture, Instant::now() + GRACE, None).await.is_none();
+        }
+        if over && let Err(error) = self.reap() {
+            tracing::warn!(%error, pid, "cannot read the exit status of a process that was ended");
+        }
+        self.drain(capture);
+        over
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.reaped || !self.kill_on_drop {
+            return;
+        }
+        signal_group(self.child.id(), Signal::KILL);
+        if let Err(error) = self.child.wait() {
+            tracing::warn!(%error, "cannot wait for a process that was killed");
+        }
+    }
+}
+
+async fn readable(pipe: Option<&pipe::Receiver>) {
+    match pipe {
+        Some(pipe) if pipe.readable().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}
+
+async fn writable(stdin: Option<&(pipe::Sender, Vec<u8>)>) {
+    match stdin {
+        Some((pipe, _)) if pipe.writable().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}
+
+fn end_of(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Exit(code),
+        (None, Some(signal)) => End::Signal(signal),
+        (None, None) => End::Lost("it ended without status or signal".to_owned()),
+    }
+}
+
+/// Signals a process group; one that is gone already is fine.
+pub(super) fn signal_group(group: u32, signal: Signal) {
+    let Some(pid) = process::as_pid(group) else { return };
+    match rustix::process::kill_process_group(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => tracing::warn!(%error, group, "cannot signal a process group"),
+    }
+}
+
+/// The descendants that outlived a process that was reaped: still in its group, or holding its slot.
+fn left_behind(group: u32, slot: &Path) -> Vec<(u32, String)> {
+    let in_group =
+        process::as_pid(group).is_some_and(|pid| rustix::process::test_kill_process_group(pid).is_ok());
+    let holding = slot::is_free(slot).is_ok_and(|free| !free);
+    let mut left = Vec::new();
+    if in_group {
+        left.extend(process::members(group));
+    }
+    if holding {
+        left.extend(process::holders(slot));
+    }
+    left.sort_unstable();
+    left.dedup();
+    left.into_iter().map(|pid| (pid, process::name(pid))).collect()
+}
+
+/// A script as a private file, removed when dropped.
+struct ScriptFile(PathBuf);
+
+impl ScriptFile {
+    fn write(transport: &Transport, content: &[u8]) -> io::Result<Self> {
+        let path = transport.scratch_file()?;
+        // No process may be started while the file is open for writing, or executing it fails (ETXTBSY).
+        spawn_alone(|| {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&path)?;
+            file.set_permissions(fs::Permissions::from_mode(0o700))?;
+            file.write_all(content)
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for ScriptFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(%error, path = %self.0.display(), "cannot remove a script");
+        }
+    }
+}

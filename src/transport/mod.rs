@@ -1,0 +1,198 @@
+//! What actions and checks share to reach the world: processes here, ssh to hosts, and what both need around them
+//! (bounded capture, redaction, logs, slots).
+//!
+//! Knows nothing of sagas, plans or journals: it is handed names and gives back what it saw. Keeps P3 (a cut-off
+//! attempt is proved over: [`slot`], [`settle`], [`ssh`]) and P7 (secrets stay out: [`redact`]). Start reading at
+//! [`local::run`].
+
+mod capture;
+mod harmless;
+mod launch;
+mod local;
+mod process;
+mod redact;
+mod settle;
+mod slot;
+mod ssh;
+mod stop;
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use capture::{CAPTURE_MAX, LOG_MAX, TAIL_LINES_MAX, TAIL_MAX};
+pub use harmless::harmless;
+pub use launch::GRACE;
+pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
+pub use stop::{Stop, StopSender};
+
+pub(crate) use capture::{Capture, LogPlace, Seen};
+pub(crate) use harmless::one_line;
+pub(crate) use launch::{End, Launch, Program, Report};
+pub(crate) use process::signal_name;
+pub(crate) use settle::Proof;
+pub(crate) use ssh::{Settled, Target};
+
+/// What a [`Transport`] needs to know.
+#[derive(Debug, Clone)]
+pub struct TransportOptions {
+    /// The state folder: `slots/`, `logs/<run>/<step>-<direction>-<attempt>.log` and `scratch/` are made in it.
+    pub state: PathBuf,
+    /// A short folder for the sockets of ssh masters, made with mode 0700; for example
+    /// `$XDG_RUNTIME_DIR/runner/<hash>`. Longer than [`RUNTIME_MAX`] bytes and no socket fits.
+    pub runtime: PathBuf,
+    /// Names the journal: the private folder on a host is kept apart by it. `[A-Za-z0-9_-]`, 1 to 64 characters.
+    pub journal: String,
+    /// The fencing token of this process's lease: a host refuses everything from an older one. Below 2^63.
+    pub token: u64,
+}
+
+/// The longest path of a runtime folder, in bytes. A socket's path has at most 107, and ssh adds 17 of its own to
+/// the name while it makes it (measured with OpenSSH 9.2, 2026-07).
+pub const RUNTIME_MAX: usize = 75;
+
+/// Why a [`Transport`] cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A folder cannot be made or read.
+    #[error("cannot use the folder `{path}`")]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could put a socket or a script there.
+    #[error(
+        "the folder `{path}` belongs to another user or others may write to it: remove it or choose another"
+    )]
+    NotPrivate {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A socket below it would have too long a path.
+    #[error("the path `{path}` is longer than {RUNTIME_MAX} bytes: sockets do not fit below it")]
+    TooLong {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// The journal's name or the token cannot be part of a path on a host.
+    #[error("`{text}` cannot name a folder on a host")]
+    Name {
+        /// The offending text.
+        text: String,
+    },
+}
+
+/// The way to the world: slots, logs and the pool of ssh connections of one process. Cheap to clone.
+///
+/// Masters of ssh outlive a process that is killed; the next [`open`](Self::open) on the same runtime folder ends
+/// them.
+#[derive(Debug, Clone)]
+pub struct Transport(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: TransportOptions,
+    slots: Arc<slot::Slots>,
+    pool: ssh::Pool,
+    scratch: AtomicU64,
+}
+
+impl Transport {
+    /// Makes the folders, clears what a killed process left (scripts, ssh masters and their folders).
+    ///
+    /// Only the process that holds the journal may open it: it ends masters it did not start. Blocks for the time
+    /// that `ssh -O exit` needs, when there are any.
+    ///
+    /// # Errors
+    /// [`TransportError`] when a folder cannot be made private or a name does not fit.
+    pub fn open(options: TransportOptions) -> Result<Self, TransportError> {
+        if options.runtime.as_os_str().len() > RUNTIME_MAX {
+            return Err(TransportError::TooLong { path: options.runtime });
+        }
+        let journal = &options.journal;
+        let plain = journal.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        if journal.is_empty() || journal.len() > 64 || !plain {
+            return Err(TransportError::Name { text: journal.clone() });
+        }
+        if i64::try_from(options.token).is_err() {
+            return Err(TransportError::Name { text: options.token.to_string() });
+        }
+        private_folder(&options.runtime)?;
+        let slots = options.state.join("slots");
+        private_folder(&slots)?;
+        let scratch = options.state.join("scratch");
+        private_folder(&scratch)?;
+        let folder = |source| TransportError::Folder { path: scratch.clone(), source };
+        for entry in fs::read_dir(&scratch).map_err(folder)? {
+            fs::remove_file(entry.map_err(folder)?.path()).map_err(folder)?;
+        }
+        let stale = |source| TransportError::Folder { path: options.runtime.clone(), source };
+        ssh::end_stale_masters(&options.runtime).map_err(stale)?;
+        let slots = Arc::new(slot::Slots::new(slots, process::boot_id()));
+        let pool = ssh::Pool::new(options.runtime.clone());
+        Ok(Self(Arc::new(Shared { options, slots, pool, scratch: AtomicU64::new(0) })))
+    }
+
+    /// Ends the ssh connections. Commands on hosts are not hurt by it; a later use connects again.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+
+    /// Runs an attempt here.
+    pub(crate) async fn run(
+        &self,
+        attempt: &str,
+        launch: &Launch,
+        capture: Capture,
+        timeout: Duration,
+        stop: Option<Stop>,
+    ) -> Report {
+        match self.0.slots.take(attempt) {
+            Ok(slot) => local::run(self, launch, Some(slot), capture, timeout, stop).await,
+            Err(error) => {
+                let folder = self.0.options.state.join("slots");
+                Report::not_started(false, format!("cannot take a slot in `{}`: {error}", folder.display()))
+            }
+        }
+    }
+
+    /// Runs a look here: no slot, no log; dropping it kills it.
+    pub(crate) async fn look(&self, launch: &Launch, capture: Capture, timeout: Duration) -> Report {
+        local::run(self, launch, None, capture, timeout, None).await
+    }
+
+    /// Proves an attempt over that ran here.
+    pub(crate) async fn settle(&self, attempt: &str, timeout: Duration) -> Proof {
+        settle::settle(&self.0.slots, attempt, timeout).await
+    }
+
+    /// Where an attempt's log goes.
+    pub(crate) fn log(&self, relative: String) -> LogPlace {
+        LogPlace { state: self.0.options.state.clone(), relative }
+    }
+
+    /// A path for a private file that does not exist yet.
+    fn scratch_file(&self) -> io::Result<PathBuf> {
+        let number = self.0.scratch.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.options.state.join("scratch").join(format!("{}-{number}", std::process::id()));
+        std::path::absolute(path)
+    }
+}
+
+/// Makes a folder that only we may read and write, or checks that it is one.
+fn private_folder(path: &Path) -> Result<(), TransportError> {
+    let folder = |source| TransportError::Folder { path: path.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(folder)?;
+    let found = fs::symlink_metadata(path).map_err(folder)?;
+    if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(TransportError::NotPrivate { path: path.to_owned() });
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What the kernel says of other processes: `/proc`, as proc(5) describes it.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The parts of `/proc/PID/stat` that identify a process and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// Field 3: `Z` and `X` are processes that have ended.
+    pub(crate) state: u8,
+    /// Field 5.
+    pub(crate) group: u32,
+    /// Field 22: clock ticks after boot. With the pid and the boot id it names a process for ever.
+    pub(crate) start: u64,
+}
+
+impl Stat {
+    /// Whether the process has ended and is only waited for.
+    pub(crate) fn ended(self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// Reads `/proc/PID/stat`; `None` when there is no such process.
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, parentheses included; what follows its last one is plain.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    Some(Stat {
+        state: *fields.next()?.as_bytes().first()?,
+        group: fields.nth(1)?.parse().ok()?,
+        start: fields.nth(16)?.parse().ok()?,
+    })
+}
+
+/// Whether the process with this pid and start time still runs.
+pub(crate) fn runs(pid: u32, start: u64) -> bool {
+    stat(pid).is_some_and(|stat| stat.start == start && !stat.ended())
+}
+
+/// A handle on exactly this process; `None` when it is over. Readable when the process ends (pidfd_open(2)).
+pub(crate) fn handle(pid: u32, start: u64) -> Option<OwnedFd> {
+    let handle = rustix::process::pidfd_open(as_pid(pid)?, PidfdFlags::empty()).ok()?;
+    // Looked at after the handle was taken, so that a reused pid is noticed.
+    runs(pid, start).then_some(handle)
+}
+
+/// Waits for a process's end through its handle: readable when it is over. Needs a tokio runtime.
+#[expect(
+    deprecated,
+    reason = "an owned descriptor is what the newer, unsafe constructor asks the caller to promise"
+)]
+pub(crate) fn watch(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, Interest::READABLE)
+}
+
+/// Short name of a process; `?` when it is over.
+pub(crate) fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .map_or_else(|_| "?".to_owned(), |name| name.trim_end().to_owned())
+}
+
+/// Every pid there is now.
+fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// The processes of a process group that still run.
+pub(crate) fn members(group: u32) -> Vec<u32> {
+    pids().filter(|&pid| stat(pid).is_some_and(|stat| stat.group == group && !stat.ended())).collect()
+}
+
+/// The processes that hold `path` open. Those of other users cannot be seen.
+pub(crate) fn holders(path: &Path) -> Vec<u32> {
+    let own = std::process::id();
+    pids()
+        .filter(|&pid| {
+            pid != own
+                && fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|entries| {
+                    entries
+                        .flatten()
+                        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
+                })
+        })
+        .collect()
+}
+
+/// Names this boot of the machine (random(4)); empty when the kernel does not say.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| String::new(), |id| id.trim().to_owned())
+}
+
+/// A pid as the kernel interface wants it.
+pub(crate) fn as_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// The usual name of a signal (signal(7), the numbers that are equal on every Linux architecture we run on).
+pub(crate) fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        _ => "a signal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_is_skipped() {
+        let line = "42 (a) b (c)) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2\n";
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', group: 40, start: 98765 }));
+    }
+
+    #[test]
+    fn this_process_runs_and_another_start_time_does_not() {
+        let own = std::process::id();
+        let start = stat(own).unwrap().start;
+        assert!(runs(own, start));
+        assert!(!runs(own, start + 1));
+        assert!(handle(own, start + 1).is_none());
+        assert!(!boot_id().is_empty());
+    }
+}

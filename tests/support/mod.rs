@@ -1,0 +1,12 @@
+//! What black-box tests share. Each test binary uses the part it needs.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "shared by several test binaries"
+)]
+
+pub mod sshd;
+pub mod world;

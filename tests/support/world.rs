@@ -1,0 +1,134 @@
+//! A transport in a temporary folder, and calls with as few words as possible.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner::action::{Actions, Call};
+use runner::check::{Checks, Look};
+use runner::plan::recorded::{Host, Operation};
+use runner::plan::{PlanName, RunId, StepId};
+use runner::saga::{AttemptKey, Direction, Outcome, Trace};
+use runner::transport::{Redactor, Stop, Transport, TransportOptions};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::sshd::Sshd;
+
+/// A state folder and the way to the world.
+pub struct World {
+    pub folder: TempDir,
+    pub transport: Transport,
+    pub actions: Actions,
+    pub checks: Checks,
+    pub hosts: BTreeMap<String, Host>,
+    pub secrets: Vec<String>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::open(tempfile::Builder::new().prefix("w").tempdir().unwrap(), 1)
+    }
+
+    /// Opens the world in a folder again, as the next process would.
+    pub fn open(folder: TempDir, token: u64) -> Self {
+        let transport = open(folder.path().to_owned(), token);
+        let (actions, checks) = (Actions::new(transport.clone()), Checks::new(transport.clone()));
+        Self { folder, transport, actions, checks, hosts: BTreeMap::new(), secrets: Vec::new() }
+    }
+
+    pub fn with_host(mut self, sshd: &Sshd) -> Self {
+        self.hosts.insert("box".to_owned(), host(sshd));
+        self
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn call(&self, step: &str, attempt: u32, operation: Value) -> Call {
+        Call {
+            key: AttemptKey {
+                run: RunId::new(PlanName::new("r").unwrap(), 1),
+                step: StepId::new(step).unwrap(),
+                direction: Direction::Forward,
+                attempt,
+            },
+            operation: operation_of(operation),
+            timeout: Duration::from_secs(60),
+            folder: self.folder.path().to_owned(),
+            cwd_override: None,
+            hosts: Arc::new(self.hosts.clone()),
+            bodies: Arc::default(),
+            redactor: Redactor::new(&self.secrets),
+            stop: Stop::never(),
+        }
+    }
+
+    pub fn look(&self, operation: Value) -> Look {
+        Look {
+            operation: operation_of(operation),
+            timeout: Duration::from_secs(30),
+            folder: self.folder.path().to_owned(),
+            cwd_override: None,
+            hosts: Arc::new(self.hosts.clone()),
+            bodies: Arc::default(),
+            redactor: Redactor::new(&self.secrets),
+        }
+    }
+
+    /// A path in the world's folder.
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub fn log(&self, trace: &Trace) -> Vec<u8> {
+        fs::read(self.state().join(trace.log.as_ref().unwrap())).unwrap()
+    }
+}
+
+pub fn open(folder: PathBuf, token: u64) -> Transport {
+    let (state, runtime) = (folder.join("state"), folder.join("run"));
+    Transport::open(TransportOptions { state, runtime, journal: "test".to_owned(), token }).unwrap()
+}
+
+pub fn host(sshd: &Sshd) -> Host {
+    Host {
+        address: format!("{}@127.0.0.1", Sshd::user()),
+        port: Some(Value::from(sshd.port())),
+        identity_file: Some(sshd.identity_file()),
+        known_hosts: Some(sshd.known_hosts()),
+        jump: None,
+        sudo: false,
+    }
+}
+
+fn operation_of(value: Value) -> Operation {
+    let Value::Object(mut fields) = value else { panic!("a table") };
+    let name =
+        fields.remove("name").map_or_else(|| "command".to_owned(), |name| name.as_str().unwrap().to_owned());
+    Operation { name, fields }
+}
+
+pub fn acted(outcome: Outcome) -> (serde_json::Map<String, Value>, Trace) {
+    match outcome {
+        Outcome::Acted { outputs, trace } => (outputs, trace),
+        other => panic!("not acted: {other:?}"),
+    }
+}
+
+pub fn failed(outcome: Outcome) -> (runner::saga::FailureClass, String, Trace) {
+    match outcome {
+        Outcome::Failed { class, message, trace } => (class, message, trace),
+        other => panic!("not failed: {other:?}"),
+    }
+}
+
+pub fn cut(outcome: Outcome) -> (runner::saga::CutCause, String, Trace) {
+    match outcome {
+        Outcome::Cut { cause, message, trace } => (cause, message, trace),
+        other => panic!("not cut: {other:?}"),
+    }
+}
