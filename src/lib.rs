@@ -5,8 +5,11 @@
 
 pub mod action;
 pub mod check;
+pub mod cli;
+pub mod driver;
 pub mod journal;
 pub mod plan;
 pub mod report;
 pub mod saga;
+pub mod serve;
 pub mod transport;

@@ -18,6 +18,7 @@ fn read(text: &[u8], vars: &[(&str, &str)], var_files: &[(&str, &str)]) -> Resul
         text,
         vars: &vars,
         var_files: &var_files,
+        given: &std::collections::BTreeMap::new(),
         required: Required::MustBeGiven,
         read: READ,
     };
@@ -304,6 +305,7 @@ fn all_at_once_and_in_order() {
         text: text.as_bytes(),
         vars: &[("v".to_owned(), "1".to_owned())],
         var_files: &[],
+        given: &std::collections::BTreeMap::new(),
         required: Required::MustBeGiven,
         read: READ,
     })

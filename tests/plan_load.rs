@@ -92,6 +92,7 @@ fn read(text: &[u8], required: Required) -> Result<Loaded, Diagnostics> {
         text,
         vars: &vars,
         var_files: &files,
+        given: &std::collections::BTreeMap::new(),
         required,
         read: &|path| if path.ends_with("new.sh") { Ok(b"new".to_vec()) } else { Err("none".to_owned()) },
     };
@@ -206,6 +207,7 @@ fn ten_thousand_steps_are_read_in_time() {
         text: text.as_bytes(),
         vars: &[],
         var_files: &[],
+        given: &std::collections::BTreeMap::new(),
         required: Required::MustBeGiven,
         read: &|_| Err(String::new()),
     });

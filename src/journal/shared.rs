@@ -39,9 +39,10 @@ enum Call {
     Settle {
         answer: Answer<()>,
     },
-    ReadAll {
+    Read {
         run: RunId,
         from: u64,
+        limit: u64,
         answer: Answer<Vec<Stored>>,
     },
     Runs {
@@ -166,12 +167,20 @@ impl Handle {
         self.call(|answer| Call::Settle { answer }).await
     }
 
-    /// A run's events from `from` on, checked.
+    /// A run's events from `from` on, at most `limit`, checked.
     ///
     /// # Errors
     /// As the items of [`Journal::read`], and [`JournalError::Closed`].
+    pub async fn read_some(&self, run: RunId, from: u64, limit: u64) -> Result<Vec<Stored>, JournalError> {
+        self.call(|answer| Call::Read { run, from, limit, answer }).await
+    }
+
+    /// All of a run's events from `from` on, checked.
+    ///
+    /// # Errors
+    /// As [`read_some`](Self::read_some).
     pub async fn read_all(&self, run: RunId, from: u64) -> Result<Vec<Stored>, JournalError> {
-        self.call(|answer| Call::ReadAll { run, from, answer }).await
+        self.read_some(run, from, u64::MAX).await
     }
 
     /// All runs, see [`Journal::runs`].
@@ -270,7 +279,10 @@ fn serve(shared: &Shared, queue: &Receiver<Call>) {
                 commit(journal, group);
             }
             Call::Settle { answer: to } => answer(to, journal.settle_head()),
-            Call::ReadAll { run, from, answer: to } => answer(to, journal.read(&run, from).collect()),
+            Call::Read { run, from, limit, answer: to } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                answer(to, journal.read(&run, from).take(limit).collect());
+            }
             Call::Runs { answer: to } => answer(to, journal.runs()),
             Call::NewRun { plan, answer: to } => answer(to, journal.new_run(&plan)),
             Call::Checkpoint { run, seq, body, answer: to } => {

@@ -39,6 +39,9 @@ pub struct Definition {
     /// The variables with their final values.
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,
+    /// Those of them that were given when the run was applied, so that a resumed run has them again.
+    #[serde(default)]
+    pub given: BTreeMap<String, Value>,
     /// Where each secret comes from; never its value.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretRef>,

@@ -119,7 +119,7 @@ pub(super) fn wrap(text: &str, columns: usize, indent: usize) -> Vec<String> {
 }
 
 /// A word for a POSIX shell, quoted where it has to be.
-pub(super) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {
         text.to_owned()

@@ -25,6 +25,7 @@ mod terminal;
 mod words;
 
 pub use ending::ending;
+pub use guard::shell_word;
 pub use json::{Json, json};
 pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};

@@ -5,7 +5,7 @@ use super::guard;
 use super::human::{duration, wall};
 use super::words::why_cut;
 use crate::plan::recorded::Step;
-use crate::plan::window::WindowState;
+use crate::plan::WindowState;
 use crate::saga::{Answer, Stamp, State, Status, StepState, Verdict};
 use jiff::tz::TimeZone;
 

@@ -46,6 +46,9 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Its bytes, as read.
     pub text: &'a [u8],
+    /// The values that the run was given before, see [`Definition::given`]. They count for less than a var file, and
+    /// those that the plan no longer has, or has with another type, count for nothing.
+    pub given: &'a BTreeMap<String, serde_json::Value>,
     /// The options `--var NAME=VALUE`, in order.
     pub vars: &'a [(String, String)],
     /// Path and text of each `--var-file`, in order.
@@ -229,6 +232,7 @@ impl<'d, 'r> Loader<'d, 'r> {
             on_failure,
             parallelism,
             vars: vars.values,
+            given: vars.given,
             secrets,
             hosts,
             clusters,

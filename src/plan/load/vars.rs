@@ -73,6 +73,8 @@ impl VarType {
 struct Variable {
     kind: VarType,
     value: Option<Value>,
+    /// The value was not the plan's own.
+    given: bool,
     span: Span,
 }
 
@@ -80,6 +82,8 @@ struct Variable {
 #[derive(Debug, Default)]
 pub(super) struct Vars {
     pub(super) values: BTreeMap<String, Value>,
+    /// Those of them that are not the plan's own.
+    pub(super) given: BTreeMap<String, Value>,
     /// Those that hold a placeholder, because nobody gave them.
     pub(super) placeholders: BTreeSet<String>,
 }
@@ -87,6 +91,12 @@ pub(super) struct Vars {
 /// Reads `[vars]` and whatever overrides it: var files in order, then options in order.
 pub(super) fn read(section: Option<Entry<'_>>, request: &Request<'_>, problems: &mut Problems<'_>) -> Vars {
     let mut variables = section.map(|section| declared(section, problems)).unwrap_or_default();
+    for (name, value) in request.given {
+        let kind = variables.get(name).map(|variable| variable.kind);
+        if let Some(value) = kind.and_then(|kind| kind.take(value.clone()).ok()) {
+            set(&mut variables, name, value);
+        }
+    }
     for (rank, (path, text)) in request.var_files.iter().enumerate() {
         from_file(&Source::new(1 + rank, path, text), text, &mut variables, problems);
     }
@@ -96,6 +106,9 @@ pub(super) fn read(section: Option<Entry<'_>>, request: &Request<'_>, problems: 
     }
     let mut vars = Vars::default();
     for (name, variable) in variables {
+        if let (true, Some(value)) = (variable.given, &variable.value) {
+            vars.given.insert(name.clone(), value.clone());
+        }
         let value = match (variable.value, request.required) {
             (Some(value), _) => value,
             (None, Required::TakenAsPresent) => {
@@ -146,12 +159,22 @@ fn declaration(entry: Entry<'_>, problems: &mut Problems<'_>) -> Option<Variable
             let names = TYPES.map(|(name, _)| name);
             problems.add_help(&kind.span(), "unknown-word", message, help_for("types", word, names));
         }
-        return found.map(|(_, kind)| Variable { kind: *kind, value: None, span: entry.key.span() });
+        return found.map(|(_, kind)| Variable {
+            kind: *kind,
+            value: None,
+            given: false,
+            span: entry.key.span(),
+        });
     }
     match to_json(entry.value.get_ref()) {
         Ok(value) => {
             refuse_templates(&value, &entry.span(), "a variable", problems);
-            Some(Variable { kind: VarType::of(&value), value: Some(value), span: entry.key.span() })
+            Some(Variable {
+                kind: VarType::of(&value),
+                value: Some(value),
+                given: false,
+                span: entry.key.span(),
+            })
         }
         Err(why) => {
             problems.add(&entry.span(), "wrong-type", format!("variable `{}`: {why}", entry.name()));
@@ -267,5 +290,6 @@ fn from_option(
 fn set(variables: &mut BTreeMap<String, Variable>, name: &str, value: Value) {
     if let Some(variable) = variables.get_mut(name) {
         variable.value = Some(value);
+        variable.given = true;
     }
 }

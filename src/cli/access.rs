@@ -1,0 +1,150 @@
+//! The journal, held by this process, or the process that holds it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::fail::Fail;
+use super::session::{Session, environment, host};
+use crate::driver::{Clock, History, Holder, House, SystemClock};
+use crate::journal::{self, Bodies, Handle, Journal, JournalError, Options};
+use crate::serve::{self, Client, ClientError, Pointer};
+use crate::transport::{Transport, TransportOptions};
+
+/// How long a process that holds the journal and says nothing is waited for: a command that only reads holds it
+/// for some milliseconds, one that starts offers its socket within some more.
+const HOLDER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who has the journal.
+pub(super) enum Access {
+    /// We.
+    Held(Held),
+    /// Another process.
+    Remote { client: Client, bodies: Bodies },
+}
+
+/// The journal, held here.
+pub(super) struct Held {
+    pub(super) folder: PathBuf,
+    pub(super) handle: Handle,
+    pub(super) bodies: Bodies,
+    id: String,
+    token: u64,
+    clock: SystemClock,
+}
+
+/// A journal that is held and drives runs.
+pub(super) struct Holding {
+    pub(super) holder: Arc<Holder>,
+    pointer: Pointer,
+    folder: PathBuf,
+}
+
+impl Access {
+    /// Opens the journal of a state folder, or finds who has it.
+    pub(super) async fn open(session: &Session, folder: &Path, create: bool) -> Result<Self, Fail> {
+        let clock = SystemClock::new();
+        let deadline = Instant::now() + HOLDER_TIMEOUT;
+        loop {
+            let holder = journal::Holder {
+                pid: std::process::id(),
+                host: host(),
+                boot_id: clock.boot_id().to_owned(),
+                wall_ms: clock.now().wall_ms,
+            };
+            let pid = match Journal::open(folder, &Options { create, holder }) {
+                Ok(journal) => {
+                    for warning in journal.warnings() {
+                        session.warn(&warning.to_string());
+                    }
+                    let (id, token) = (journal.id().to_owned(), journal.token());
+                    let bodies = Bodies::at(folder);
+                    let (handle, _thread) = Handle::start(journal)?;
+                    let folder = folder.to_owned();
+                    return Ok(Access::Held(Held { folder, handle, bodies, id, token, clock }));
+                }
+                Err(JournalError::Held { pid, .. }) => pid,
+                Err(error) => return Err(error.into()),
+            };
+            match Client::connect(folder).await {
+                Ok(client) => return Ok(Access::Remote { client, bodies: Bodies::at(folder) }),
+                Err(ClientError::NotThere) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(_) => {
+                    let who =
+                        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                    let shown = folder.display();
+                    let fail =
+                        Fail::held(format!("{who} holds the journal in `{shown}` and does not answer"));
+                    let help = pid.map_or_else(
+                        || "find it with `fuser` on that folder and end it".to_owned(),
+                        |pid| {
+                            format!("look at it with `ps -fp {pid}`; when it hangs, end it with `kill {pid}`")
+                        },
+                    );
+                    return Err(fail.help(help));
+                }
+            }
+        }
+    }
+
+    /// Where runs can be read.
+    pub(super) fn history(&self) -> &dyn History {
+        match self {
+            Access::Held(held) => &held.handle,
+            Access::Remote { client, .. } => client,
+        }
+    }
+
+    /// Large contents beside the journal.
+    pub(super) fn bodies(&self) -> &Bodies {
+        match self {
+            Access::Held(held) => &held.bodies,
+            Access::Remote { bodies, .. } => bodies,
+        }
+    }
+
+    /// Whether the journal is held by another process, which may be driving runs.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Access::Remote { .. })
+    }
+
+    /// Lets go of the journal.
+    pub(super) async fn close(self) {
+        if let Access::Held(held) = self {
+            drop(held.handle.close().await);
+        }
+    }
+}
+
+impl Held {
+    /// Starts to drive runs, and offers the control socket.
+    pub(super) fn hold(self) -> Result<Holding, Fail> {
+        let Self { folder, handle, bodies, id, token, clock } = self;
+        let xdg = environment("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let runtime = serve::runtime_folder(&folder, xdg.as_deref()).map_err(|error| {
+            Fail::unexpected(format!("the folder for sockets cannot be made: {error}"))
+                .help("set XDG_RUNTIME_DIR to a short folder that only you can use")
+        })?;
+        let options =
+            TransportOptions { state: folder.clone(), runtime: runtime.clone(), journal: id, token };
+        let transport =
+            Transport::open(options).map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
+        let holder = Arc::new(Holder::new(handle, bodies, House::new(transport), clock, token));
+        let pointer = serve::serve(Arc::clone(&holder), &folder, &runtime, token)
+            .map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
+        Ok(Holding { holder, pointer, folder })
+    }
+}
+
+impl Holding {
+    /// Stays until every run that was given rests, then lets go of the journal.
+    pub(super) async fn close(self) {
+        self.holder.close().await;
+        self.pointer.remove(&self.folder);
+        drop(std::fs::remove_file(&self.pointer.socket));
+    }
+}

@@ -1,0 +1,460 @@
+//! `runner apply`: bring a plan to its goal, or go on where it stopped.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::access::{Access, Holding};
+use super::fail::{self, Fail};
+use super::follow::{self, Rested, Screen, Shared};
+use super::session::{Session, asker};
+use super::source::{self, PlanFile};
+use crate::driver::{self, Ended, Patience, Secrets, Submission, Target, history};
+use crate::journal::Bodies;
+use crate::plan::recorded::Definition;
+use crate::plan::{Loaded, Required, RunId};
+use crate::report::{Asked, exit};
+use crate::saga::{self, Command, Course, End, Refusal, Standing, State, Terms};
+use crate::serve::{Answer, Client, Request};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  \
+    runner apply plans/hello.toml\n  \
+    runner apply plans/frigate.toml --var vmid=112 --var-file site.toml\n  \
+    runner apply plans/frigate.toml --no-wait    (from cron: takes what is due, exits 4 with the wake time)")]
+pub(super) struct ApplyArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+    /// Set a variable; may be repeated
+    ///
+    /// The value is read by the variable's type; lists and tables as TOML. It is recorded and used again when the
+    /// run is resumed.
+    ///
+    /// Example: runner apply plans/frigate.toml --var vmid=112 --var 'cameras=["door"]'
+    #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
+    var: Vec<(String, String)>,
+    /// Read variables from a TOML file; may be repeated
+    ///
+    /// Example: runner apply plans/frigate.toml --var-file site.toml
+    #[arg(long, value_name = "FILE")]
+    var_file: Vec<PathBuf>,
+    /// Start afresh when the plan's last run is over
+    ///
+    /// Without it, a run that is complete, cancelled or rolled back stays what it is.
+    ///
+    /// Example: runner apply plans/hello.toml --new-run
+    #[arg(long)]
+    new_run: bool,
+    /// Wait even for what only a person can end: gates and pauses
+    ///
+    /// Example: runner apply plans/frigate.toml --wait
+    #[arg(long, conflicts_with = "no_wait")]
+    wait: bool,
+    /// Take what is due and exit; 4 and the wake time when something is due later
+    ///
+    /// Failed steps are not tried again.
+    ///
+    /// Example: runner apply plans/frigate.toml --no-wait
+    #[arg(long)]
+    no_wait: bool,
+    /// Open gates whose evidence all holds
+    ///
+    /// A gate with evidence that does not hold stays shut.
+    ///
+    /// Example: runner apply plans/frigate.toml -y
+    #[arg(short = 'y', long = "yes")]
+    yes: bool,
+}
+
+/// What a person does to end a process.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, Fail> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Fail::unexpected(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit code for the next one.
+    pub(super) async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => exit::INTERRUPTED,
+            _ = self.terminate.recv() => exit::TERMINATED,
+            // The terminal is gone: as good as asked to end.
+            _ = self.hangup.recv() => exit::TERMINATED,
+        }
+    }
+}
+
+pub(super) async fn run(session: &Session, args: ApplyArgs) -> Result<u8, Fail> {
+    let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
+    let folder = session.state_folder(Some(&file.path));
+    if !folder.join("journal").exists() && !folder.join("version").exists() {
+        // Nothing is made for a plan that is not one.
+        file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
+    }
+    let access = Access::open(session, &folder, true).await?;
+    let name = args.plan.display().to_string();
+    let result = apply(session, &args, &file, &access, &folder, &name).await;
+    match result {
+        Ok(Next::Over(code)) => {
+            access.close().await;
+            Ok(code)
+        }
+        Ok(Next::Submit(submission, screen)) => {
+            let shown = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
+            session.note(&format!("State folder: {}", shown.display()));
+            submit(session, access, *submission, screen, Asked::Apply, &folder, Some(&name)).await
+        }
+        Err(error) => {
+            access.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// What a command does next.
+pub(super) enum Next {
+    /// It is over, with this exit code.
+    Over(u8),
+    /// The run is handed to whoever holds the journal.
+    Submit(Box<Submission>, Screen),
+}
+
+async fn apply(
+    session: &Session,
+    args: &ApplyArgs,
+    file: &PlanFile,
+    access: &Access,
+    folder: &std::path::Path,
+    name: &str,
+) -> Result<Next, Fail> {
+    let (history, bodies) = (access.history(), access.bodies());
+    let found = match history::newest_of(history, bodies, file.path()).await? {
+        Some(run) => Some(past(history, bodies, &run).await?),
+        None => None,
+    };
+    let mut terms = Terms { forward: true, fresh_budget: !args.no_wait, assume_yes: args.yes };
+    let patience = follow::patience(args.wait, args.no_wait);
+    let Some((state, mut screen)) = found.map(|(state, events)| {
+        let mut screen = Screen::new(session);
+        screen.past(&events);
+        (state, screen)
+    }) else {
+        return begin(session, args, file, bodies, terms, patience, Screen::new(session));
+    };
+    let over = state.end.is_some();
+    if over && args.new_run {
+        screen = Screen::new(session);
+        return begin(session, args, file, bodies, terms, patience, screen);
+    }
+    if args.new_run {
+        return Err(Fail::usage(format!("run `{}` of this plan is still open", state.run)).help(format!(
+            "`runner apply {name}` goes on with it; `runner cancel {}` closes it, then `--new-run` starts afresh",
+            state.run
+        )));
+    }
+    let repeat = |state: State, screen: Screen| {
+        let shared = Shared::new(screen);
+        let rested = Rested { state, wake_ms: None, stopped: false };
+        Next::Over(follow::ending(session, &shared, &rested, Asked::Apply, folder, Some(name)))
+    };
+    if matches!(state.end, Some(End::RolledBack { .. } | End::Cancelled)) {
+        return Ok(repeat(state, screen));
+    }
+    if matches!(&state.course, Course::Back(back) if back.to.is_none()) {
+        // From here on the run only goes back, and needs nothing of the file for it.
+        terms.forward = false;
+        let secrets = rollback_secrets(&state.definition)?;
+        let target = Target::Existing(state.run.clone());
+        return Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen));
+    }
+    let loaded = file.load(session, &state.definition.given, Required::MustBeGiven)?;
+    let amendment =
+        driver::amendment(&state, &loaded.definition).map_err(|refused| refuse(&state, &refused))?;
+    if state.end == Some(End::Complete) && amendment.is_none() {
+        return Ok(repeat(state, screen));
+    }
+    notes(session, &loaded);
+    let secrets = secrets(&loaded.definition)?;
+    store(bodies, &loaded)?;
+    let target = Target::Existing(state.run.clone());
+    let mut wishes = Vec::new();
+    if let Some(amendment) = amendment {
+        let definition = Box::new(amendment.definition);
+        wishes.push(Command::Amend { definition, changes: amendment.changes });
+    }
+    Ok(hand(target, terms, wishes, secrets, patience, None, screen))
+}
+
+fn begin(
+    session: &Session,
+    _args: &ApplyArgs,
+    file: &PlanFile,
+    bodies: &Bodies,
+    terms: Terms,
+    patience: Patience,
+    screen: Screen,
+) -> Result<Next, Fail> {
+    let loaded = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
+    notes(session, &loaded);
+    let secrets = secrets(&loaded.definition)?;
+    store(bodies, &loaded)?;
+    let target = Target::New(Box::new(loaded.definition));
+    Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen))
+}
+
+pub(super) fn hand(
+    target: Target,
+    terms: Terms,
+    wishes: Vec<Command>,
+    secrets: Secrets,
+    patience: Patience,
+    cwd: Option<PathBuf>,
+    screen: Screen,
+) -> Next {
+    let secrets = secrets.values().clone();
+    let by = asker();
+    Next::Submit(Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by }), screen)
+}
+
+/// A run's state and everything that happened in it.
+pub(super) async fn past(
+    history: &dyn driver::History,
+    bodies: &Bodies,
+    run: &RunId,
+) -> Result<(State, Vec<saga::Event>), Fail> {
+    // The newest events say why it stands as it does; older ones are folded into the checkpoint.
+    const LOOK_BACK: u64 = 2_000;
+    let state = history::state(history, bodies, run).await?;
+    let from = state.seq.saturating_sub(LOOK_BACK).max(1);
+    // Only a run that has trouble needs its last words read back.
+    let trouble = state.steps.iter().any(|step| step.trouble.is_some());
+    let events =
+        if trouble { history::events(history, bodies, run, from, u64::MAX).await? } else { Vec::new() };
+    Ok((state, events))
+}
+
+fn notes(session: &Session, loaded: &Loaded) {
+    for note in &loaded.notes {
+        session.note(note.render(session.color_err, session.look().width).trim_end());
+    }
+}
+
+fn store(bodies: &Bodies, loaded: &Loaded) -> Result<(), Fail> {
+    for content in loaded.files.values() {
+        bodies.put(content)?;
+    }
+    Ok(())
+}
+
+fn secrets(definition: &Definition) -> Result<Secrets, Fail> {
+    Secrets::resolve(definition, None).map_err(|errors| missing(&errors))
+}
+
+/// The secrets that going back needs: all of them before the first act.
+pub(super) fn rollback_secrets(definition: &Definition) -> Result<Secrets, Fail> {
+    let names = driver::secrets_of_rollback(definition);
+    Secrets::resolve(definition, Some(&names)).map_err(|errors| missing(&errors))
+}
+
+fn missing(errors: &[driver::SecretError]) -> Fail {
+    let each: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    Fail::usage(each.join("\n       ")).help("nothing was started")
+}
+
+fn refuse(state: &State, refused: &driver::Refused) -> Fail {
+    let mut text = format!("the edited plan does not fit run `{}`; nothing was changed\n", state.run);
+    for step in &refused.steps {
+        text.push_str(&format!("\nstep `{}`: {}\n", step.step, step.why));
+        text.push_str(&step.diff);
+        if !step.diff.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Fail::report(exit::USAGE, format!("error: {text}"))
+}
+
+/// Hands a run to whoever holds the journal, watches it to its rest and says how it ended.
+pub(super) async fn submit(
+    session: &Session,
+    access: Access,
+    submission: Submission,
+    screen: Screen,
+    asked: Asked,
+    folder: &std::path::Path,
+    plan: Option<&str>,
+) -> Result<u8, Fail> {
+    let shared = Shared::new(screen);
+    match access {
+        Access::Held(held) => {
+            let holding = held.hold()?;
+            let mut signals = Signals::new()?;
+            let result = drive(session, &holding, submission, &shared, &mut signals).await;
+            shared.finish();
+            let code = match result {
+                Ok((rested, signal)) => {
+                    let code = follow::ending(session, &shared, &rested, asked, folder, plan);
+                    Ok(if rested.stopped { signal.unwrap_or(code) } else { code })
+                }
+                Err(fail) => Err(fail),
+            };
+            stay(session, holding, &mut signals).await;
+            code
+        }
+        Access::Remote { client, bodies } => {
+            remote(session, &client, &bodies, submission, &shared, asked, folder, plan).await
+        }
+    }
+}
+
+/// Drives a run in this process until it rests. The first signal lets what is in flight finish or stops it as it
+/// declares; the second ends the process at once.
+async fn drive(
+    session: &Session,
+    holding: &Holding,
+    submission: Submission,
+    shared: &Shared,
+    signals: &mut Signals,
+) -> Result<(Rested, Option<u8>), Fail> {
+    let observers: Vec<Box<dyn driver::Observer>> = vec![Box::new(shared.clone())];
+    let submitted = holding.holder.submit(submission, observers).await?;
+    let mut stopped = None;
+    let ended = holding.holder.ended(&submitted.run);
+    tokio::pin!(ended);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut ended => break ended,
+            code = signals.next() => {
+                if let Some(first) = stopped {
+                    leave(session, shared, first);
+                }
+                stopped = Some(code);
+                shared.note(
+                    "Stopping: nothing new starts; what is in flight finishes or is stopped as it declares. \
+                     Once more ends at once, and nothing that was recorded is lost.",
+                );
+                holding.holder.stop().await;
+            }
+        }
+    };
+    match ended.as_deref() {
+        Some(Ended::Rest(rest)) => {
+            let rested = Rested { state: rest.state.clone(), wake_ms: rest.wake_ms, stopped: rest.stopped };
+            Ok((rested, stopped))
+        }
+        Some(Ended::Refused(refusal)) => Err(refusal.clone().into()),
+        Some(Ended::Failed(driver::DriveError::Journal(error))) => {
+            let text = format!(
+                "the journal did not take an event, so nothing more was started: {}",
+                fail::chain(error)
+            );
+            Err(Fail::unexpected(text).help(
+                "mend that, then run the same command again: it goes on where it stopped, and nothing that was \
+                 acknowledged is lost",
+            ))
+        }
+        Some(Ended::Failed(error)) => Err(Fail::unexpected(fail::chain(error))),
+        None => Err(Fail::unexpected(format!("run `{}` ended without a word", submitted.run))),
+    }
+}
+
+/// Ends the process at once; P1 to P3 hold, because they hold for a kill.
+fn leave(session: &Session, shared: &Shared, code: u8) -> ! {
+    shared.finish();
+    session.note("Ended at once. What was in flight is settled when the run is resumed.");
+    #[expect(clippy::disallowed_methods, reason = "a second signal asks for an end at once")]
+    std::process::exit(i32::from(code))
+}
+
+/// Stays for the runs that other commands have handed over.
+async fn stay(session: &Session, holding: Holding, signals: &mut Signals) {
+    let others = holding.holder.running().await;
+    if !others.is_empty() {
+        let names: Vec<String> = others.iter().map(|run| format!("`{run}`")).collect();
+        session.note(&format!("Staying for what other terminals have submitted: {}.", names.join(", ")));
+    }
+    let holder = std::sync::Arc::clone(&holding.holder);
+    let close = holding.close();
+    tokio::pin!(close);
+    let mut stopped = false;
+    loop {
+        tokio::select! {
+            () = &mut close => return,
+            code = signals.next() => {
+                if stopped {
+                    #[expect(clippy::disallowed_methods, reason = "a second signal asks for an end at once")]
+                    std::process::exit(i32::from(code));
+                }
+                stopped = true;
+                holder.stop().await;
+            }
+        }
+    }
+}
+
+/// Submits to the process that holds the journal and follows the run there.
+#[expect(clippy::too_many_arguments, reason = "one call, all of it told")]
+async fn remote(
+    session: &Session,
+    client: &Client,
+    bodies: &Bodies,
+    submission: Submission,
+    shared: &Shared,
+    asked: Asked,
+    folder: &std::path::Path,
+    plan: Option<&str>,
+) -> Result<u8, Fail> {
+    let unexpected = |error: crate::serve::ClientError| match error {
+        crate::serve::ClientError::Silent { .. } => Fail::held(error.to_string()),
+        other => Fail::unexpected(other.to_string()).help("run the command again"),
+    };
+    let answer = client.ask_once(Request::Submit(Box::new(submission))).await.map_err(unexpected)?;
+    let run = match answer {
+        Answer::Submitted { run, attached } => {
+            let verb = if attached { "is driven already by" } else { "was submitted to" };
+            session.note(&format!(
+                "Run `{run}` {verb} process {}, which holds the journal; following it.",
+                client.pid()
+            ));
+            run
+        }
+        Answer::Refused(refusal) => return Err(refusal.into()),
+        Answer::Running { run } => return Err(driver::SubmitError::Running { run }.into()),
+        Answer::Gone => return Err(driver::SubmitError::Stopping.into()),
+        Answer::Error { message } => return Err(Fail::unexpected(message)),
+        other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
+    };
+    // The run's first event makes the state that the others are folded into.
+    let first = history::events(client, bodies, &run, 1, 1).await?;
+    let first = first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
+    let state = saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?;
+    let (rested, rest) = follow::remote(session, client, bodies, state, shared).await?;
+    if let Some(rest) = rest {
+        if let Some(refusal) = rest.refused {
+            return Err(Refusal::into(refusal));
+        }
+        if let Some(error) = rest.error {
+            return Err(Fail::unexpected(error).help("mend that, then run the same command again"));
+        }
+    }
+    let code = follow::ending(session, shared, &rested, asked, folder, plan);
+    Ok(if rested.stopped && saga::standing(&rested.state) == Standing::Open {
+        exit::INTERRUPTED
+    } else {
+        code
+    })
+}

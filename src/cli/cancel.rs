@@ -1,0 +1,91 @@
+//! `runner cancel`: settle what is in flight, close the run, undo nothing.
+
+use clap::Args;
+
+use super::access::Access;
+use super::apply::{Next, hand, past, submit};
+use super::fail::Fail;
+use super::follow::{self, Rested, Screen, Shared};
+use super::session::{Session, asker};
+use crate::driver::{Patience, Secrets, Target, history};
+use crate::report::{Asked, exit};
+use crate::saga::{self, Command, Refusal, Terms};
+use crate::serve::{Answer, Request};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  runner cancel frigate-1\n\n\
+    A cancelled run can still be rolled back.")]
+pub(super) struct CancelArgs {
+    /// The run, or a plan's name for its newest; default: the newest run
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+}
+
+pub(super) async fn run(session: &Session, args: &CancelArgs) -> Result<u8, Fail> {
+    let folder = session.state_folder(None);
+    let access = Access::open(session, &folder, false).await?;
+    let code = match prepare(session, args, &access, &folder).await {
+        Ok(Next::Over(code)) => {
+            access.close().await;
+            code
+        }
+        Ok(Next::Submit(submission, screen)) => {
+            submit(session, access, *submission, screen, Asked::Cancel, &folder, None).await?
+        }
+        Err(fail) => {
+            access.close().await;
+            return Err(fail);
+        }
+    };
+    // The run ended with 3; the command did what was asked.
+    Ok(if code == exit::HALTED { exit::COMPLETE } else { code })
+}
+
+async fn prepare(
+    session: &Session,
+    args: &CancelArgs,
+    access: &Access,
+    folder: &std::path::Path,
+) -> Result<Next, Fail> {
+    let (history, bodies) = (access.history(), access.bodies());
+    let run = history::find(history, args.run.as_deref()).await?;
+    let (state, events) = past(history, bodies, &run).await?;
+    let mut screen = Screen::new(session);
+    screen.past(&events);
+    match saga::command(&state, &Command::Cancel, "") {
+        Ok(_) => {}
+        Err(Refusal::Nothing { why }) => {
+            session.tell(&format!("Nothing to do: {why}.\n"));
+            return Ok(Next::Over(exit::COMPLETE));
+        }
+        Err(refusal) => return Err(refusal.into()),
+    }
+    if let Access::Remote { client, .. } = access {
+        let request = Request::Wish { run: run.clone(), command: Command::Cancel, by: asker() };
+        let answer = client.ask_once(request).await;
+        match answer.map_err(|error| Fail::held(error.to_string()))? {
+            Answer::Done => {
+                let shared = Shared::new(screen);
+                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                let rested = Rested { wake_ms: None, ..rested };
+                return Ok(Next::Over(follow::ending(
+                    session,
+                    &shared,
+                    &rested,
+                    Asked::Cancel,
+                    folder,
+                    None,
+                )));
+            }
+            Answer::Gone => {}
+            Answer::Refused(refusal) => return Err(refusal.into()),
+            Answer::Error { message } => return Err(Fail::unexpected(message)),
+            other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
+        }
+    }
+    // Only looks are still needed, to settle what was cut off; without its secrets such a look says `unknown`.
+    let secrets =
+        Secrets::resolve(&state.definition, None).unwrap_or_else(|_| Secrets::new(Default::default()));
+    let terms = Terms { forward: false, fresh_budget: false, assume_yes: false };
+    Ok(hand(Target::Existing(run), terms, vec![Command::Cancel], secrets, Patience::Timers, None, screen))
+}

@@ -1,0 +1,82 @@
+//! `runner events`: what happened in a run, event by event.
+
+use clap::Args;
+
+use super::access::Access;
+use super::apply::Signals;
+use super::fail::Fail;
+use super::session::Session;
+use crate::driver::{decode, history};
+use crate::report::{self, exit};
+use crate::saga::{self, Event, State};
+use crate::serve::{Answer, Request};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  runner events frigate\n  runner --json events --follow | jq .")]
+pub(super) struct EventsArgs {
+    /// The run, or a plan's name for its newest; default: the newest run
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// Go on until the run rests
+    ///
+    /// Example: runner events --follow
+    #[arg(short, long)]
+    follow: bool,
+}
+
+pub(super) async fn run(session: &Session, args: &EventsArgs) -> Result<u8, Fail> {
+    let folder = session.state_folder(None);
+    let access = Access::open(session, &folder, false).await?;
+    let result = show(session, args, &access).await;
+    access.close().await;
+    result
+}
+
+async fn show(session: &Session, args: &EventsArgs, access: &Access) -> Result<u8, Fail> {
+    let run = history::find(access.history(), args.run.as_deref()).await?;
+    let mut state: Option<State> = None;
+    let events = history::events(access.history(), access.bodies(), &run, 1, u64::MAX).await?;
+    for event in events {
+        line(session, &mut state, &event)?;
+    }
+    let (Access::Remote { client, bodies }, true, Some(seen)) = (access, args.follow, &state) else {
+        return Ok(exit::COMPLETE);
+    };
+    let unexpected = |error: crate::serve::ClientError| Fail::unexpected(error.to_string());
+    let request = Request::Follow { run, from: seen.seq + 1 };
+    let mut answers = client.ask(request).await.map_err(unexpected)?;
+    let mut signals = Signals::new()?;
+    loop {
+        // Only one of the two is ever waited for to its end: the signal ends the command.
+        let answer = tokio::select! {
+            answer = answers.next() => answer.map_err(unexpected)?,
+            code = signals.next() => return Ok(code),
+        };
+        match answer {
+            Some(Answer::Event(seq, record)) => {
+                let event = decode(record.get().as_bytes(), bodies)
+                    .map_err(|error| Fail::unexpected(format!("event {seq} cannot be read: {error}")))?;
+                line(session, &mut state, &event)?;
+            }
+            Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
+            Some(_) | None => return Ok(exit::COMPLETE),
+        }
+    }
+}
+
+fn line(session: &Session, state: &mut Option<State>, event: &Event) -> Result<(), Fail> {
+    let folded = match state.take() {
+        None => saga::open(event),
+        Some(mut state) => saga::fold(&mut state, event).map(|()| state),
+    };
+    let folded = folded.map_err(|error| Fail::unexpected(error.to_string()))?;
+    if session.json {
+        session.say(&format!("{}\n", report::event_json(&folded, event)));
+    } else {
+        // Whoever asks for events wants all of them.
+        let look = report::Look { verbose: 2, quiet: false, ..session.look() };
+        session.say(&report::event_text(&folded, event, &look));
+    }
+    *state = Some(folded);
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Why a command could not do what was asked: in words, with the exit code and the next move.
+
+use std::error::Error;
+use std::path::Path;
+
+use super::session::Session;
+use crate::driver::{HistoryError, RecordError, SubmitError};
+use crate::journal::JournalError;
+use crate::report::exit;
+use crate::saga::Refusal;
+
+/// A command that failed.
+#[derive(Debug)]
+pub(super) struct Fail {
+    pub(super) code: u8,
+    /// What happened, causes included; one line, or several for a report that is whole in itself.
+    message: String,
+    /// What to do next.
+    help: Option<String>,
+    /// Written as it stands: diagnostics with their own layout.
+    whole: bool,
+}
+
+impl Fail {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { code: exit::USAGE, message: message.into(), help: None, whole: false }
+    }
+
+    pub(super) fn unexpected(message: impl Into<String>) -> Self {
+        Self { code: exit::UNEXPECTED, message: message.into(), help: None, whole: false }
+    }
+
+    pub(super) fn held(message: impl Into<String>) -> Self {
+        Self { code: exit::HELD, message: message.into(), help: None, whole: false }
+    }
+
+    /// A text that is whole in itself.
+    pub(super) fn report(code: u8, text: String) -> Self {
+        Self { code, message: text, help: None, whole: true }
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn text(&self, session: &Session) -> String {
+        if self.whole {
+            return self.message.clone();
+        }
+        let (on, off) = if session.color_err { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+        let mut text = format!("{on}error:{off} {}\n", self.message);
+        if let Some(help) = &self.help {
+            text.push_str(&format!("  help: {help}\n"));
+        }
+        text
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<Refusal> for Fail {
+    fn from(refusal: Refusal) -> Self {
+        let help = match &refusal {
+            Refusal::NoSuchStep { run, .. } => Some(format!("`runner status {run}` lists its steps")),
+            Refusal::StepIs { .. } | Refusal::RunIs { .. } | Refusal::Nothing { .. } => None,
+            Refusal::Irreversible { steps, .. } => Some(format!(
+                "nothing was undone; what came after step `{}` can be undone with `--to {0}`",
+                steps.last().map_or("", |(step, _)| step.as_str())
+            )),
+        };
+        let fail = Fail::usage(refusal.to_string());
+        match help {
+            Some(help) => fail.help(help),
+            None => fail,
+        }
+    }
+}
+
+impl From<HistoryError> for Fail {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Journal(error) => error.into(),
+            HistoryError::NoSuchRun { ref run } if run.is_empty() => {
+                Fail::usage("the journal has no runs yet").help("`runner apply PLAN` starts one")
+            }
+            HistoryError::NoSuchRun { .. } => Fail::usage(error.to_string()).help("`runner runs` lists them"),
+            HistoryError::Holder(_) | HistoryError::Event { .. } | HistoryError::Illegal { .. } => {
+                Fail::unexpected(chain(&error))
+            }
+        }
+    }
+}
+
+impl From<JournalError> for Fail {
+    fn from(error: JournalError) -> Self {
+        let help = match &error {
+            JournalError::NotFound { .. } => {
+                let fail = Fail::usage(chain(&error));
+                return fail.help("name the state folder with `--state DIR`, or run it where `state/` is");
+            }
+            JournalError::NotAFolder { .. } => {
+                return Fail::usage(chain(&error)).help("name another folder with `--state DIR`");
+            }
+            JournalError::Newer { .. } => {
+                return Fail::usage(chain(&error))
+                    .help("use the newer `runner` that wrote it; nothing was changed in it");
+            }
+            JournalError::Held { .. } => return Fail::held(chain(&error)),
+            JournalError::DiskFull { .. } => {
+                "make room on that disk, then run the same command again: it goes on where it stopped"
+            }
+            JournalError::Damaged { .. } => {
+                "keep a copy of the state folder as it is; what was done before the damage can be read with \
+                 `runner events`"
+            }
+            JournalError::Io { .. } => {
+                "mend that, then run the same command again: nothing acknowledged is lost"
+            }
+            JournalError::Poisoned { .. }
+            | JournalError::OutOfOrder { .. }
+            | JournalError::TooLarge { .. }
+            | JournalError::NoSuchRun { .. }
+            | JournalError::NoSuchBody { .. }
+            | JournalError::Closed => return Fail::unexpected(chain(&error)),
+        };
+        Fail::unexpected(chain(&error)).help(help)
+    }
+}
+
+impl From<RecordError> for Fail {
+    fn from(error: RecordError) -> Self {
+        SubmitError::from(error).into()
+    }
+}
+
+impl From<SubmitError> for Fail {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Refused(refusal) => refusal.into(),
+            SubmitError::History(error) => error.into(),
+            SubmitError::Drive(error) => Fail::unexpected(chain(&error)),
+            SubmitError::Running { ref run } => {
+                let help =
+                    format!("`runner status {run}` shows how far it is; stop it with Ctrl-C where it runs");
+                Fail::usage(error.to_string()).help(help)
+            }
+            SubmitError::Open { ref run } => {
+                let help = format!("`runner apply` goes on with it, `runner cancel {run}` closes it");
+                Fail::usage(error.to_string()).help(help)
+            }
+            SubmitError::Stopping => Fail::held(error.to_string()).help("run the command again in a moment"),
+        }
+    }
+}
+
+/// What the operating system says about a file, in words that say what to do.
+pub(super) fn file(what: &str, path: &Path, error: &std::io::Error) -> Fail {
+    let shown = path.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Fail::usage(format!("there is no {what} `{shown}`"))
+            .help("check the path; it is relative to the current folder"),
+        std::io::ErrorKind::IsADirectory => {
+            Fail::usage(format!("`{shown}` is a folder, not a {what}")).help("name the file in it")
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            Fail::usage(format!("the {what} `{shown}` may not be read by this user"))
+        }
+        _ => Fail::usage(format!("the {what} `{shown}` cannot be read: {error}")),
+    }
+}

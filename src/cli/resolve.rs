@@ -1,0 +1,100 @@
+//! `runner resolve`: a person says what became of a step that nobody else can settle.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+use super::access::Access;
+use super::fail::Fail;
+use super::rollback::step;
+use super::session::{Session, asker};
+use crate::driver::history;
+use crate::plan::StepId;
+use crate::report::exit;
+use crate::saga::{self, Command};
+use crate::serve::{Answer, Request};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  \
+    runner resolve frigate-1 repoint --as done\n  \
+    runner resolve frigate-1 deploy --as done --output url=http://192.168.4.81:5000")]
+pub(super) struct ResolveArgs {
+    /// The run, or a plan's name for its newest
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// The step
+    #[arg(value_name = "STEP", value_parser = step)]
+    step: StepId,
+    /// What became of it
+    ///
+    /// Example: runner resolve frigate-1 repoint --as undone
+    #[arg(long = "as", value_name = "WHAT")]
+    what: What,
+    /// An output that the step would have given; may be repeated
+    ///
+    /// The value is JSON, or else text.
+    ///
+    /// Example: runner resolve frigate-1 deploy --as done --output url=http://192.168.4.81:5000
+    #[arg(long, value_name = "NAME=VALUE", value_parser = super::source::variable)]
+    output: Vec<(String, String)>,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// It took effect: its `verify` is looked at next
+    Done,
+    /// It did not: the next attempt follows
+    Undone,
+}
+
+pub(super) async fn run(session: &Session, args: ResolveArgs) -> Result<u8, Fail> {
+    if args.what == What::Undone && !args.output.is_empty() {
+        return Err(Fail::usage("`--output` goes with `--as done`: what was not done has no outputs"));
+    }
+    let folder = session.state_folder(None);
+    let access = Access::open(session, &folder, false).await?;
+    let result = record(session, args, &access).await;
+    access.close().await;
+    result
+}
+
+async fn record(session: &Session, args: ResolveArgs, access: &Access) -> Result<u8, Fail> {
+    let run = history::find(access.history(), Some(&args.run)).await?;
+    let text = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let outputs: Map<String, Value> =
+        args.output.into_iter().map(|(name, value)| (name, text(value))).collect();
+    let done = args.what == What::Done;
+    let command = Command::Resolve { step: args.step.clone(), done, outputs };
+    match access {
+        Access::Held(held) => {
+            let mut state = history::state(&held.handle, &held.bodies, &run).await?;
+            let events = saga::command(&state, &command, &asker())?;
+            crate::driver::record(&held.handle, &held.bodies, &mut state, events).await?;
+        }
+        Access::Remote { client, .. } => {
+            let by = asker();
+            let wish = Request::Wish { run: run.clone(), command: command.clone(), by: by.clone() };
+            let held = |error: crate::serve::ClientError| Fail::held(error.to_string());
+            let answer = match client.ask_once(wish).await.map_err(held)? {
+                Answer::Gone => {
+                    let record = Request::Record { run: run.clone(), command, by };
+                    client.ask_once(record).await.map_err(held)?
+                }
+                other => other,
+            };
+            match answer {
+                Answer::Done => {}
+                Answer::Refused(refusal) => return Err(refusal.into()),
+                Answer::Error { message } => return Err(Fail::unexpected(message)),
+                other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
+            }
+        }
+    }
+    let word = if done { "done" } else { "undone" };
+    session.tell(&format!(
+        "Step `{}` of run `{run}` counts as {word}. `runner apply` goes on with the run, `runner rollback {run}` \
+         undoes it.\n",
+        args.step
+    ));
+    Ok(exit::COMPLETE)
+}

@@ -1,0 +1,167 @@
+//! `runner rollback`: undo what a run did, from the journal alone.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::access::Access;
+use super::apply::{Next, hand, past, rollback_secrets, submit};
+use super::fail::Fail;
+use super::follow::{self, Rested, Screen, Shared};
+use super::session::{Session, asker};
+use crate::driver::{self, Patience, Target, history};
+use crate::plan::StepId;
+use crate::report::Asked;
+use crate::saga::{self, Command, Refusal, State, Terms};
+use crate::serve::{Answer, Request};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  \
+    runner rollback                        (the newest run)\n  \
+    runner rollback frigate --to verify    (undo what came after step `verify`)")]
+pub(super) struct RollbackArgs {
+    /// The run, or a plan's name for its newest; default: the newest run
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// Undo only what came after this step, and leave the run open
+    ///
+    /// `runner apply` goes forward again from there.
+    ///
+    /// Example: runner rollback frigate --to verify
+    #[arg(long, value_name = "STEP", value_parser = step)]
+    to: Option<StepId>,
+    /// Undo this many steps at once where the order allows it
+    ///
+    /// Example: runner rollback frigate --parallel 4
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    parallel: u32,
+    /// Run local commands here instead of in the plan's recorded folder
+    ///
+    /// Needed only when that folder is gone.
+    ///
+    /// Example: runner rollback frigate --cwd /srv/plans
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Do not ask
+    ///
+    /// Example: runner rollback frigate -y
+    #[arg(short = 'y', long = "yes")]
+    yes: bool,
+}
+
+pub(super) fn step(text: &str) -> Result<StepId, String> {
+    StepId::new(text).map_err(|error| error.rule.to_owned())
+}
+
+pub(super) async fn run(session: &Session, args: RollbackArgs) -> Result<u8, Fail> {
+    let folder = session.state_folder(None);
+    let access = Access::open(session, &folder, false).await?;
+    match prepare(session, &args, &access, &folder).await {
+        Ok(Next::Over(code)) => {
+            access.close().await;
+            Ok(code)
+        }
+        Ok(Next::Submit(submission, screen)) => {
+            submit(session, access, *submission, screen, Asked::Rollback, &folder, None).await
+        }
+        Err(fail) => {
+            access.close().await;
+            Err(fail)
+        }
+    }
+}
+
+async fn prepare(
+    session: &Session,
+    args: &RollbackArgs,
+    access: &Access,
+    folder: &std::path::Path,
+) -> Result<Next, Fail> {
+    let (history, bodies) = (access.history(), access.bodies());
+    let run = history::find(history, args.run.as_deref()).await?;
+    let (state, events) = past(history, bodies, &run).await?;
+    let mut screen = Screen::new(session);
+    screen.past(&events);
+    let wish = Command::Rollback { to: args.to.clone(), parallel: args.parallel };
+    match saga::command(&state, &wish, "") {
+        Ok(_) => {}
+        Err(Refusal::Nothing { .. }) => {
+            let rested = Rested { state, wake_ms: None, stopped: false };
+            let shared = Shared::new(screen);
+            return Ok(Next::Over(follow::ending(session, &shared, &rested, Asked::Rollback, folder, None)));
+        }
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let secrets = rollback_secrets(&state.definition)?;
+    let cwd = match &args.cwd {
+        Some(cwd) => {
+            Some(std::fs::canonicalize(cwd).map_err(|error| super::fail::file("folder", cwd, &error))?)
+        }
+        None => None,
+    };
+    if cwd.is_none() {
+        folders_are_there(&state, args)?;
+    }
+    if !args.yes && !confirmed(session, &state, args)? {
+        session.tell("Nothing was undone.\n");
+        return Ok(Next::Over(crate::report::exit::COMPLETE));
+    }
+    // A run that is being driven takes the wish where it is; what drives it has the secrets.
+    if let Access::Remote { client, .. } = access {
+        let request = Request::Wish { run: run.clone(), command: wish.clone(), by: asker() };
+        let answer = client.ask_once(request).await;
+        match answer.map_err(|error| Fail::held(error.to_string()))? {
+            Answer::Done => {
+                let shared = Shared::new(screen);
+                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                return Ok(Next::Over(follow::ending(
+                    session,
+                    &shared,
+                    &rested,
+                    Asked::Rollback,
+                    folder,
+                    None,
+                )));
+            }
+            Answer::Gone => {}
+            Answer::Refused(refusal) => return Err(refusal.into()),
+            Answer::Error { message } => return Err(Fail::unexpected(message)),
+            other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
+        }
+    }
+    let terms = Terms { forward: false, fresh_budget: true, assume_yes: false };
+    Ok(hand(Target::Existing(run), terms, vec![wish], secrets, Patience::Timers, cwd, screen))
+}
+
+/// Refuses before the first act when a folder that a local compensation runs in is gone.
+fn folders_are_there(state: &State, args: &RollbackArgs) -> Result<(), Fail> {
+    for (step, folder) in driver::rollback_folders(state, args.to.as_ref()) {
+        if !folder.is_dir() {
+            let shown = folder.display();
+            return Err(Fail::usage(format!(
+                "the folder `{shown}`, where step `{step}` is to be undone, is gone; nothing was undone"
+            ))
+            .help(format!("bring it back, or name another with `runner rollback {} --cwd DIR`", state.run)));
+        }
+    }
+    Ok(())
+}
+
+/// Asks a person, where there is one.
+fn confirmed(session: &Session, state: &State, args: &RollbackArgs) -> Result<bool, Fail> {
+    let undo = state.to_undo(args.to.as_ref());
+    if session.json || undo.is_empty() || !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal())
+    {
+        return Ok(true);
+    }
+    let names: Vec<String> = undo.iter().map(|step| format!("`{step}`")).collect();
+    let mut err = std::io::stderr().lock();
+    drop(write!(err, "Undo, in this order: {}. Go on? [y/N] ", names.join(", ")).and_then(|()| err.flush()));
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Fail::unexpected(format!("the answer cannot be read: {error}")))?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

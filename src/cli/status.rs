@@ -1,0 +1,70 @@
+//! `runner status`: how a run stands.
+
+use clap::Args;
+
+use super::access::Access;
+use super::apply::past;
+use super::fail::Fail;
+use super::session::Session;
+use crate::driver::{Clock, SystemClock, history};
+use crate::report::{self, Asked, Traces, exit};
+use crate::saga::{Event, State, What, fold};
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  runner status\n  runner --json status frigate-2")]
+pub(super) struct StatusArgs {
+    /// The run, or a plan's name for its newest; default: the newest run
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+}
+
+pub(super) async fn run(session: &Session, args: &StatusArgs) -> Result<u8, Fail> {
+    let folder = session.state_folder(None);
+    let access = Access::open(session, &folder, false).await?;
+    let found = show(session, args, &access, &folder).await;
+    access.close().await;
+    found
+}
+
+async fn show(
+    session: &Session,
+    args: &StatusArgs,
+    access: &Access,
+    folder: &std::path::Path,
+) -> Result<u8, Fail> {
+    let run = history::find(access.history(), args.run.as_deref()).await?;
+    let (state, events) = past(access.history(), access.bodies(), &run).await?;
+    let now = SystemClock::new().now();
+    let state = if access.is_remote() { state } else { as_it_is(state, now) };
+    if session.json {
+        session.say(&format!("{}\n", report::status_json(&state, &now)));
+        return Ok(exit::COMPLETE);
+    }
+    let mut traces = Traces::default();
+    events.iter().for_each(|event| traces.event(event));
+    let options = session.options();
+    let context = report::Context { folder, traces: &traces, plan: None, options: &options, now };
+    session.say(&report::status_text(&state, &now, &session.look()));
+    let ending = report::ending(&state, Asked::Status, &session.look(), &context);
+    session.say(&format!("\n{ending}"));
+    Ok(exit::COMPLETE)
+}
+
+/// The state with nobody driving the run: what was in flight is cut off. Shown, not recorded.
+pub(super) fn as_it_is(mut state: State, now: crate::saga::Stamp) -> State {
+    if state.end.is_none() {
+        let terms = crate::saga::Terms { fresh_budget: false, ..state.terms.clone() };
+        let running = state.steps.iter().any(|step| {
+            matches!(
+                step.status,
+                crate::saga::Status::Running { .. } | crate::saga::Status::Compensating { .. }
+            )
+        });
+        let what = What::RunResumed { token: state.token, by: String::new(), terms };
+        let event = Event { seq: state.seq + 1, at: now, what };
+        if running && fold(&mut state, &event).is_err() {
+            tracing::debug!("the state cannot be shown as cut off");
+        }
+    }
+    state
+}

@@ -1,0 +1,168 @@
+//! Reading runs back: from the journal in this process, or from the process that holds it.
+
+use futures_util::future::BoxFuture;
+
+use super::codec::{self, CodecError};
+use crate::journal::{Bodies, Handle, JournalError, RunHead};
+use crate::plan::RunId;
+use crate::saga::{self, Event, Illegal, State, What};
+
+/// Why a run cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The journal said so.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The process that holds the journal did not answer as it should.
+    #[error("{0}")]
+    Holder(String),
+    /// An event cannot be read.
+    #[error("event {seq} of run `{run}` cannot be read")]
+    Event {
+        /// The run.
+        run: RunId,
+        /// Its place.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: CodecError,
+    },
+    /// The events contradict each other.
+    #[error(
+        "the events of run `{run}` contradict each other: the journal is damaged, or another version wrote it"
+    )]
+    Illegal {
+        /// The run.
+        run: RunId,
+        /// How.
+        #[source]
+        source: Illegal,
+    },
+    /// There is no such run.
+    #[error("there is no run `{run}`")]
+    NoSuchRun {
+        /// What was asked for.
+        run: String,
+    },
+}
+
+/// Where events can be read.
+pub trait History: Send + Sync {
+    /// All runs in the order of their creation, those without events included.
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>>;
+    /// A run's stored events from `from` on, at most `limit`.
+    fn stored(
+        &self,
+        run: RunId,
+        from: u64,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>>;
+    /// The newest folded state that fits, and its place.
+    fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
+}
+
+impl History for Handle {
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>> {
+        Box::pin(async { Ok(Handle::runs(self).await?) })
+    }
+
+    fn stored(
+        &self,
+        run: RunId,
+        from: u64,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>> {
+        Box::pin(async move {
+            let stored = self.read_some(run, from, limit).await?;
+            Ok(stored.into_iter().map(|stored| (stored.seq, stored.body)).collect())
+        })
+    }
+
+    fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
+        Box::pin(async { self.latest_checkpoint(run).await.ok().flatten() })
+    }
+}
+
+/// A run's events from `from` on, at most `limit`.
+///
+/// # Errors
+/// [`HistoryError`] when one cannot be read.
+pub async fn events(
+    history: &dyn History,
+    bodies: &Bodies,
+    run: &RunId,
+    from: u64,
+    limit: u64,
+) -> Result<Vec<Event>, HistoryError> {
+    let stored = history.stored(run.clone(), from, limit).await?;
+    let decode = |(seq, body): (u64, Vec<u8>)| {
+        codec::decode(&body, bodies).map_err(|source| HistoryError::Event { run: run.clone(), seq, source })
+    };
+    stored.into_iter().map(decode).collect()
+}
+
+/// A run's state, folded from its events, or from its checkpoint and the events since.
+///
+/// # Errors
+/// [`HistoryError`]; a checkpoint that does not fit is no error, only slower.
+pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Result<State, HistoryError> {
+    let illegal = |source| HistoryError::Illegal { run: run.clone(), source };
+    let checkpoint = history.checkpoint(run.clone()).await;
+    let checkpoint = checkpoint.and_then(|(seq, body)| {
+        let state: State = serde_json::from_slice(&body).ok()?;
+        (state.seq == seq).then(|| state.reindexed())
+    });
+    let (mut state, rest) = match checkpoint {
+        Some(state) => {
+            let from = state.seq + 1;
+            (state, events(history, bodies, run, from, u64::MAX).await?)
+        }
+        None => {
+            let mut all = events(history, bodies, run, 1, u64::MAX).await?.into_iter();
+            let first = all.next().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string() })?;
+            (saga::open(&first).map_err(illegal)?, all.collect())
+        }
+    };
+    for event in &rest {
+        saga::fold(&mut state, event).map_err(illegal)?;
+    }
+    Ok(state)
+}
+
+/// The newest run of the plan file at this absolute path.
+///
+/// # Errors
+/// [`HistoryError`] when a run cannot be read.
+pub async fn newest_of(
+    history: &dyn History,
+    bodies: &Bodies,
+    path: &str,
+) -> Result<Option<RunId>, HistoryError> {
+    for head in history.runs().await?.into_iter().rev().filter(|head| head.last_seq > 0) {
+        let first = events(history, bodies, &head.run, 1, 1).await?;
+        if let Some(Event { what: What::RunOpened { definition, .. }, .. }) = first.first()
+            && definition.path == path
+        {
+            return Ok(Some(head.run));
+        }
+    }
+    Ok(None)
+}
+
+/// The run that a person names: nothing for the newest, a plan's name for its newest, or a run's id.
+///
+/// # Errors
+/// [`HistoryError::NoSuchRun`], or when the runs cannot be read.
+pub async fn find(history: &dyn History, name: Option<&str>) -> Result<RunId, HistoryError> {
+    let heads = history.runs().await?;
+    let mut runs = heads.into_iter().rev().filter(|head| head.last_seq > 0).map(|head| head.run);
+    let found = match name {
+        None => runs.next(),
+        Some(name) => {
+            let runs: Vec<RunId> = runs.collect();
+            let exact = runs.iter().find(|run| run.to_string() == name);
+            exact.or_else(|| runs.iter().find(|run| run.plan().as_str() == name)).cloned()
+        }
+    };
+    found.ok_or_else(|| HistoryError::NoSuchRun { run: name.unwrap_or_default().to_owned() })
+}

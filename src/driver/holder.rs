@@ -1,0 +1,313 @@
+//! The holder: the one process that has the journal, and every run it was given.
+//!
+//! Runs are submitted to it, from this process or through the control socket, and each is driven by a task of
+//! its own; they share the journal's barriers. It stays until every run it was given rests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, watch};
+
+use super::clock::{Clock, SystemClock};
+use super::history::{self, HistoryError};
+use super::record::{RecordError, record};
+use super::run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
+use super::secrets::Secrets;
+use super::world::{House, World};
+use super::{codec, log::Log};
+use crate::journal::{Bodies, Handle};
+use crate::plan::RunId;
+use crate::plan::recorded::Definition;
+use crate::saga::{self, Command, Event, Refusal, Stamp, State, Terms, What};
+use crate::transport::{Stop, StopSender};
+
+/// A run handed to the holder. Holds the values of secrets, so it is never written anywhere.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Submission {
+    /// Which run.
+    pub target: Target,
+    /// The terms it is taken on under.
+    pub terms: Terms,
+    /// Wishes it begins with, after it was taken on.
+    pub wishes: Vec<Command>,
+    /// The values of its secrets, resolved by who submits.
+    pub secrets: BTreeMap<String, String>,
+    /// How patiently it is driven.
+    pub patience: Patience,
+    /// Where local commands run instead of the recorded folder.
+    pub cwd: Option<PathBuf>,
+    /// Who submits.
+    pub by: String,
+}
+
+/// Which run is submitted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// A new run of this definition.
+    New(Box<Definition>),
+    /// A run that is in the journal.
+    Existing(RunId),
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The run.
+    pub run: RunId,
+    /// It was being driven already: nothing of the submission was used.
+    pub attached: bool,
+}
+
+/// Why a submission was not taken. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The run's state does not admit it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The run is being driven and the submission would change it.
+    #[error("run `{run}` is running already, and this would change it: stop it first, then apply again")]
+    Running {
+        /// The run.
+        run: RunId,
+    },
+    /// There is an open run of this plan file.
+    #[error("run `{run}` of this plan file is still open")]
+    Open {
+        /// The run.
+        run: RunId,
+    },
+    /// The process is being stopped.
+    #[error("the process that holds the journal is stopping")]
+    Stopping,
+    /// It cannot be read back.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// It cannot be driven.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+}
+
+impl From<RecordError> for SubmitError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::History(error) => error.into(),
+            RecordError::Drive(error) => error.into(),
+        }
+    }
+}
+
+/// How a run's task ended.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// It rests.
+    Rest(Box<Rest>),
+    /// Its first wishes were refused; nothing was changed.
+    Refused(Refusal),
+    /// It could not go on; what is on disk is right.
+    Failed(DriveError),
+}
+
+struct Active {
+    handle: RunHandle,
+    path: String,
+    ended: watch::Receiver<Option<Arc<Ended>>>,
+}
+
+/// Holds the journal and drives runs. Shared by the command line and the control socket.
+pub struct Holder {
+    log: Arc<Handle>,
+    bodies: Bodies,
+    world: Arc<House>,
+    clock: Arc<SystemClock>,
+    token: u64,
+    stop: Stop,
+    stopper: StopSender,
+    active: Mutex<BTreeMap<RunId, Active>>,
+    stopping: std::sync::atomic::AtomicBool,
+}
+
+impl Holder {
+    /// A holder of this journal.
+    pub fn new(log: Handle, bodies: Bodies, world: House, clock: SystemClock, token: u64) -> Self {
+        let (stopper, stop) = Stop::channel();
+        Self {
+            log: Arc::new(log),
+            bodies,
+            world: Arc::new(world),
+            clock: Arc::new(clock),
+            token,
+            stop,
+            stopper,
+            active: Mutex::new(BTreeMap::new()),
+            stopping: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// The journal.
+    pub fn history(&self) -> &Handle {
+        &self.log
+    }
+
+    /// Large contents beside the journal.
+    pub fn bodies(&self) -> &Bodies {
+        &self.bodies
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Stamp {
+        self.clock.now()
+    }
+
+    /// Takes a run on, or attaches to it when it is being driven.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing was changed then, but for a new run whose number may be used up.
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> Result<Submitted, SubmitError> {
+        // Held to the end: of two submissions of one plan file the second sees the first one's run.
+        let mut active = self.active.lock().await;
+        if self.stopping.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(SubmitError::Stopping);
+        }
+        active.retain(|_, run| run.ended.borrow().is_none());
+        let running = match &submission.target {
+            Target::Existing(run) => active.contains_key(run).then(|| run.clone()),
+            Target::New(definition) => {
+                active.iter().find(|(_, run)| run.path == definition.path).map(|(run, _)| run.clone())
+            }
+        };
+        if let Some(run) = running {
+            let amends = matches!(submission.target, Target::New(_)) || !submission.wishes.is_empty();
+            return if amends {
+                Err(SubmitError::Running { run })
+            } else {
+                Ok(Submitted { run, attached: true })
+            };
+        }
+        let state = match submission.target {
+            Target::Existing(run) => history::state(&*self.log, &self.bodies, &run).await?,
+            Target::New(definition) => self.open(definition, &submission.by).await?,
+        };
+        let run = state.run.clone();
+        let path = state.definition.path.clone();
+        let parts = Parts {
+            world: Arc::clone(&self.world),
+            log: Arc::clone(&self.log),
+            clock: Arc::clone(&self.clock),
+            bodies: self.bodies.clone(),
+            secrets: Secrets::new(submission.secrets),
+            stop: self.stop.clone(),
+            cwd: submission.cwd,
+            patience: submission.patience,
+            observers,
+        };
+        let (task, handle) = RunTask::new(state, parts)?;
+        let by = submission.by;
+        let resume = Command::Resume { token: self.token, terms: submission.terms };
+        let first = std::iter::once(resume).chain(submission.wishes).map(|wish| (wish, by.clone())).collect();
+        let (sender, ended) = watch::channel(None);
+        tokio::spawn(async move {
+            let end = match task.drive(first).await {
+                Ok(Ok(rest)) => Ended::Rest(Box::new(rest)),
+                Ok(Err(refusal)) => Ended::Refused(refusal),
+                Err(error) => Ended::Failed(error),
+            };
+            sender.send_replace(Some(Arc::new(end)));
+        });
+        active.insert(run.clone(), Active { handle, path, ended });
+        Ok(Submitted { run, attached: false })
+    }
+
+    /// Begins a new run; it is on stable storage when this returns.
+    async fn open(&self, definition: Box<Definition>, by: &str) -> Result<State, SubmitError> {
+        if let Some(run) = history::newest_of(&*self.log, &self.bodies, &definition.path).await? {
+            let last = history::state(&*self.log, &self.bodies, &run).await?;
+            if last.end.is_none() {
+                return Err(SubmitError::Open { run });
+            }
+        }
+        let plan = definition.name.clone();
+        let run = self.log.new_run(plan).await.map_err(HistoryError::Journal)?;
+        let what = What::RunOpened { run: run.clone(), definition, by: by.to_owned() };
+        let event = Event { seq: 1, at: self.clock.now(), what };
+        let bytes = codec::encode(&event, &self.bodies).map_err(DriveError::from)?;
+        Log::append(&*self.log, run.clone(), 1, vec![bytes]).await.map_err(HistoryError::Journal)?;
+        saga::open(&event).map_err(|source| HistoryError::Illegal { run, source }.into())
+    }
+
+    /// The handle of a run that is being driven.
+    pub async fn handle(&self, run: &RunId) -> Option<RunHandle> {
+        let active = self.active.lock().await;
+        active.get(run).filter(|run| run.ended.borrow().is_none()).map(|run| run.handle.clone())
+    }
+
+    /// Asks a run that is being driven for something.
+    ///
+    /// # Errors
+    /// [`WishError::Gone`] when it is not being driven.
+    pub async fn wish(&self, run: &RunId, command: Command, by: String) -> Result<(), WishError> {
+        let handle = self.handle(run).await.ok_or(WishError::Gone)?;
+        handle.wish(command, by).await
+    }
+
+    /// Says what became of a step of a run that is not being driven.
+    ///
+    /// # Errors
+    /// [`SubmitError`] when it is refused or cannot be stored.
+    pub async fn record(&self, run: &RunId, command: &Command, by: &str) -> Result<State, SubmitError> {
+        let active = self.active.lock().await;
+        if active.get(run).is_some_and(|run| run.ended.borrow().is_none()) {
+            return Err(SubmitError::Running { run: run.clone() });
+        }
+        let mut state = history::state(&*self.log, &self.bodies, run).await?;
+        let events = saga::command(&state, command, by)?;
+        record(&self.log, &self.bodies, &mut state, events).await?;
+        drop(active);
+        Ok(state)
+    }
+
+    /// How a run's task ended; waits for it. `None`: it was never given to this holder.
+    pub async fn ended(&self, run: &RunId) -> Option<Arc<Ended>> {
+        let mut ended = self.active.lock().await.get(run)?.ended.clone();
+        let found = ended.wait_for(Option::is_some).await.ok()?;
+        found.clone()
+    }
+
+    /// The runs that are being driven.
+    pub async fn running(&self) -> Vec<RunId> {
+        let active = self.active.lock().await;
+        active.iter().filter(|(_, run)| run.ended.borrow().is_none()).map(|(run, _)| run.clone()).collect()
+    }
+
+    /// Starts nothing new anywhere; actions in flight finish or are stopped as they declare.
+    pub async fn stop(&self) {
+        self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stopper.fire();
+        for run in self.active.lock().await.values() {
+            run.handle.stop();
+        }
+    }
+
+    /// Waits until every run that was given rests, then takes no more and closes connections and the journal.
+    pub async fn close(&self) {
+        loop {
+            for run in self.running().await {
+                self.ended(&run).await;
+            }
+            let active = self.active.lock().await;
+            if active.values().all(|run| run.ended.borrow().is_some()) {
+                // No submission can come between: it needs the same lock, and sees this.
+                self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
+                break;
+            }
+        }
+        self.world.close().await;
+        drop(self.log.close().await);
+    }
+}

@@ -1,0 +1,28 @@
+//! The driver executes what the saga core decides: with tokio and the journal, on this machine.
+//!
+//! It waits, appends, executes and translates; it decides nothing. Start reading at [`RunTask`].
+
+mod amend;
+mod clock;
+mod codec;
+pub mod history;
+mod holder;
+mod log;
+mod record;
+mod render;
+mod run;
+mod secrets;
+mod undo;
+mod world;
+
+pub use amend::{Amendment, Refused, RefusedStep, amendment};
+pub use clock::{Clock, SystemClock, short_hash};
+pub use codec::{CodecError, decode, encode};
+pub use history::{History, HistoryError};
+pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target};
+pub use log::Log;
+pub use record::{RecordError, record};
+pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
+pub use secrets::{SecretError, Secrets};
+pub use undo::{rollback_folders, secrets_of_rollback};
+pub use world::{House, World};

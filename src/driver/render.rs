@@ -1,0 +1,167 @@
+//! From an ask of the core to what the world is given: operations rendered with variables, outputs and secrets.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::secrets::Secrets;
+use crate::action::Call;
+use crate::check::Look;
+use crate::journal::Bodies;
+use crate::plan::recorded::{Compensate, Definition, Host, Operation, Step};
+use crate::plan::template::{self, Scope};
+use crate::saga::{AttemptKey, Direction, Outputs, State};
+use crate::transport::Stop;
+
+/// How long a check may take unless it says otherwise (DESIGN section 3).
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Renders for one run.
+#[derive(Debug)]
+pub(super) struct Renderer {
+    pub(super) secrets: Secrets,
+    /// Where the plan's folder is now, when it is not where it was (`--cwd`).
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) stop: Stop,
+    pub(super) bodies: Bodies,
+    files: Arc<BTreeMap<String, Vec<u8>>>,
+    no_hosts: Arc<BTreeMap<String, Host>>,
+}
+
+impl Renderer {
+    pub(super) fn new(secrets: Secrets, cwd: Option<PathBuf>, stop: Stop, bodies: Bodies) -> Self {
+        Self { secrets, cwd, stop, bodies, files: Arc::default(), no_hosts: Arc::default() }
+    }
+
+    /// Reads the recorded contents of the files that a definition names.
+    ///
+    /// # Errors
+    /// What is wrong with the body that cannot be read.
+    pub(super) fn load_files(&mut self, definition: &Definition) -> Result<(), String> {
+        let mut files = BTreeMap::new();
+        for (path, body) in &definition.files {
+            let bytes = self.bodies.get(body).map_err(|error| format!("the recorded `{path}`: {error}"))?;
+            files.insert(path.clone(), bytes);
+        }
+        self.files = Arc::new(files);
+        Ok(())
+    }
+
+    /// Takes what an operation refers to out of the run; nothing is copied that it does not name.
+    fn with_scope<T>(
+        &self,
+        state: &State,
+        outputs_wanted: bool,
+        work: impl FnOnce(&Scope<'_>) -> Result<T, template::TemplateError>,
+    ) -> Result<T, String> {
+        let outputs: Outputs = if outputs_wanted { state.outputs() } else { Outputs::new() };
+        let run = state.run.to_string();
+        let scope = Scope {
+            vars: &state.definition.vars,
+            outputs: &outputs,
+            run: &run,
+            secrets: template::Secrets::Values(self.secrets.values()),
+        };
+        work(&scope).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn when(&self, state: &State, value: &Value) -> Result<bool, String> {
+        self.with_scope(state, mentions_steps(value), |scope| template::render_bool(value, scope))
+    }
+
+    /// A text for people: secrets never get into it.
+    pub(super) fn text(&self, state: &State, text: &str) -> String {
+        let outputs = state.outputs();
+        let run = state.run.to_string();
+        let scope = Scope {
+            vars: &state.definition.vars,
+            outputs: &outputs,
+            run: &run,
+            secrets: template::Secrets::Masked,
+        };
+        template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned())
+    }
+
+    fn hosts(&self, state: &State) -> Result<Arc<BTreeMap<String, Host>>, String> {
+        if state.definition.hosts.is_empty() {
+            return Ok(Arc::clone(&self.no_hosts));
+        }
+        let mut hosts = BTreeMap::new();
+        for (name, host) in &state.definition.hosts {
+            let value = serde_json::to_value(host).map_err(|error| error.to_string())?;
+            let wanted = mentions_steps(&value);
+            let value = self.with_scope(state, wanted, |scope| template::render(&value, scope))?;
+            let host = serde_json::from_value(value).map_err(|error| format!("host `{name}`: {error}"))?;
+            hosts.insert(name.clone(), host);
+        }
+        Ok(Arc::new(hosts))
+    }
+
+    fn operation(&self, state: &State, operation: &Operation) -> Result<Operation, String> {
+        let wanted = operation.fields.values().any(mentions_steps);
+        self.with_scope(state, wanted, |scope| template::render_operation(operation, scope))
+    }
+
+    /// What is given to an action for one attempt.
+    ///
+    /// # Errors
+    /// A template that cannot be rendered, or an inverse that the action does not have.
+    pub(super) fn call(
+        &self,
+        state: &State,
+        step: &Step,
+        direction: Direction,
+        attempt: u32,
+    ) -> Result<Call, String> {
+        let operation = match (direction, &step.compensate) {
+            (Direction::Forward, _) => step.forward.as_ref(),
+            (Direction::Compensation, Compensate::Action(operation)) => Some(operation),
+            (
+                Direction::Compensation,
+                Compensate::Inverse | Compensate::Nothing | Compensate::Irreversible(_),
+            ) => None,
+        };
+        let operation = operation.ok_or_else(|| format!("step `{}` has no {direction} action", step.id))?;
+        Ok(Call {
+            key: AttemptKey { run: state.run.clone(), step: step.id.clone(), direction, attempt },
+            operation: self.operation(state, operation)?,
+            timeout: Duration::from_millis(step.timeout_ms),
+            folder: PathBuf::from(&state.definition.folder),
+            cwd_override: self.cwd.clone(),
+            hosts: self.hosts(state)?,
+            bodies: Arc::clone(&self.files),
+            redactor: self.secrets.redactor().clone(),
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// What is given to a check for one look.
+    ///
+    /// # Errors
+    /// A template that cannot be rendered.
+    pub(super) fn look(&self, state: &State, operation: &Operation) -> Result<Look, String> {
+        let operation = self.operation(state, operation)?;
+        Ok(Look {
+            timeout: CHECK_TIMEOUT,
+            operation,
+            folder: PathBuf::from(&state.definition.folder),
+            cwd_override: self.cwd.clone(),
+            hosts: self.hosts(state)?,
+            bodies: Arc::clone(&self.files),
+            redactor: self.secrets.redactor().clone(),
+        })
+    }
+}
+
+/// Whether a template in here may refer to another step's outputs.
+fn mentions_steps(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{") && text.contains("steps") || text.contains("{%"),
+        Value::Array(items) => items.iter().any(mentions_steps),
+        Value::Object(fields) => fields.values().any(mentions_steps),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}

@@ -1,0 +1,580 @@
+//! One run's driver: the single owner of its state. Messages in, decisions out.
+//!
+//! Keeps P1 and P2: whatever the core decides is appended, and only when that is on stable storage are things
+//! started, people answered and observers told. A future that owns a side effect is spawned and reports back;
+//! it is never dropped in the middle. After a failed append nothing more starts and the task ends with the error.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::codec::{self, CodecError};
+use super::log::Log;
+use super::render::Renderer;
+use super::secrets::Secrets;
+use super::world::World;
+use crate::check::Look;
+use crate::journal::{Bodies, JournalError};
+use crate::plan::recorded::{Operation, Step};
+use crate::saga::{
+    self, Answer, Ask, Command, Event, Evidence, FailureClass, Illegal, Outcome, Refusal, Reply, Session,
+    Settlement, Standing, Start, State, Trace, Verdict, What,
+};
+use crate::transport::Stop;
+
+/// Messages that are taken into one append at most.
+const BATCH_MAX: usize = 256;
+
+/// A folded state is kept beside the journal every so many events, so that opening a long run does not replay it.
+const CHECKPOINT_EVERY: u64 = 4_096;
+
+/// How patiently a task waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Patience {
+    /// Through soaks, windows and back-offs; a gate that nobody here can answer ends it.
+    Timers,
+    /// Through gates as well.
+    Everything,
+    /// Takes what is due and ends.
+    Nothing,
+}
+
+/// What everybody who watches a run is told.
+pub trait Observer: Send {
+    /// These events are on stable storage; `state` is the state after them.
+    fn events(&mut self, state: &State, events: &[Event]);
+    /// A second has passed or so.
+    fn tick(&mut self, state: &State, now: &saga::Stamp);
+}
+
+/// How a task ended.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    /// The state it left.
+    pub state: State,
+    /// How the run stands.
+    pub standing: Standing,
+    /// When there is something to do again, in milliseconds from then.
+    pub wake_ms: Option<u64>,
+    /// A person stopped the process.
+    pub stopped: bool,
+}
+
+/// Why a task ended without coming to rest. What is on disk is right; the run can be resumed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DriveError {
+    /// The journal did not take an event. Nothing was started since.
+    #[error("the journal did not take an event, so nothing more was started")]
+    Journal(#[source] JournalError),
+    /// An event could not be written.
+    #[error("an event could not be written: {0}")]
+    Codec(String),
+    /// A bug: the core made an event that its own state does not admit.
+    #[error("the state machine contradicts itself; please report it")]
+    Illegal(#[source] Illegal),
+    /// A file that the run recorded cannot be read.
+    #[error("{0}")]
+    Files(String),
+}
+
+impl From<CodecError> for DriveError {
+    fn from(error: CodecError) -> Self {
+        match error {
+            CodecError::Body(error) => DriveError::Journal(error),
+            other => DriveError::Codec(other.to_string()),
+        }
+    }
+}
+
+/// Why a wish could not be granted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WishError {
+    /// The run's state does not admit it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The task has ended, or ended before it could answer.
+    #[error("the run came to rest before it could answer")]
+    Gone,
+}
+
+enum Message {
+    Reply { ask: Ask, reply: Reply },
+    Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
+    Stop,
+}
+
+/// Talks to a task. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RunHandle {
+    inbox: mpsc::UnboundedSender<Message>,
+    /// The last event on stable storage.
+    seq: watch::Receiver<u64>,
+}
+
+impl RunHandle {
+    /// Asks for something; answered when the events it led to are on stable storage.
+    ///
+    /// # Errors
+    /// [`WishError`] when it is refused or the task has ended.
+    pub async fn wish(&self, command: Command, by: String) -> Result<(), WishError> {
+        let (answer, answered) = oneshot::channel();
+        let message = Message::Wish { command, by, answer };
+        self.inbox.send(message).map_err(|_| WishError::Gone)?;
+        answered.await.map_err(|_| WishError::Gone)?
+    }
+
+    /// Starts nothing new; ends when every action in flight has ended or was stopped as it declares.
+    pub fn stop(&self) {
+        drop(self.inbox.send(Message::Stop));
+    }
+
+    /// Follows the last sequence number that is on stable storage; its sender is gone when the task has ended.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.seq.clone()
+    }
+}
+
+/// What a task is made of.
+pub struct Parts<W, L, C> {
+    /// Who acts and looks.
+    pub world: Arc<W>,
+    /// Where events go.
+    pub log: Arc<L>,
+    /// What time it is.
+    pub clock: Arc<C>,
+    /// Large contents beside the journal.
+    pub bodies: Bodies,
+    /// The run's secrets.
+    pub secrets: Secrets,
+    /// Fires when a person stops the process.
+    pub stop: Stop,
+    /// Where local commands run, when the recorded folder is gone.
+    pub cwd: Option<PathBuf>,
+    /// How patiently it waits.
+    pub patience: Patience,
+    /// Who is told of events.
+    pub observers: Vec<Box<dyn Observer>>,
+}
+
+/// The driver of one run.
+pub struct RunTask<W, L, C> {
+    state: State,
+    session: Session,
+    parts: Parts<W, L, C>,
+    renderer: Renderer,
+    sender: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    seq: watch::Sender<u64>,
+    /// Looks in flight, which may be dropped; actions are not here.
+    looks: BTreeMap<Ask, JoinHandle<()>>,
+    /// When to decide again.
+    wake: Option<Instant>,
+    /// When something that is not waited for is due.
+    due_ms: Option<u64>,
+    checkpointed: u64,
+    definition_seq: Arc<crate::plan::recorded::Definition>,
+}
+
+impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
+    /// A task for a run that is in this state on disk.
+    ///
+    /// # Errors
+    /// [`DriveError::Files`] when a recorded file cannot be read.
+    pub fn new(state: State, parts: Parts<W, L, C>) -> Result<(Self, RunHandle), DriveError> {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let (seq, follow) = watch::channel(state.seq);
+        let mut renderer =
+            Renderer::new(parts.secrets.clone(), parts.cwd.clone(), parts.stop.clone(), parts.bodies.clone());
+        renderer.load_files(&state.definition).map_err(DriveError::Files)?;
+        let handle = RunHandle { inbox: sender.clone(), seq: follow };
+        let task = Self {
+            checkpointed: state.seq,
+            definition_seq: Arc::clone(&state.definition),
+            state,
+            session: Session::default(),
+            parts,
+            renderer,
+            sender,
+            inbox,
+            seq,
+            looks: BTreeMap::new(),
+            wake: None,
+            due_ms: None,
+        };
+        Ok((task, handle))
+    }
+
+    /// Drives the run until it rests. `first` are the wishes it begins with, in order.
+    ///
+    /// Not cancel-safe: drop it only with the process.
+    ///
+    /// # Errors
+    /// [`DriveError`]; a refused first wish is `Ok(Err(refusal))` and has changed nothing.
+    pub async fn drive(mut self, first: Vec<(Command, String)>) -> Result<Result<Rest, Refusal>, DriveError> {
+        let mut received = Vec::new();
+        for (command, by) in first {
+            // Each sees what the one before led to; nothing is on disk yet, so a refusal changes nothing.
+            let mut trial = self.state.clone();
+            let mut session = Session { stopping: true, ..Session::default() };
+            let before: Vec<What> = received.clone();
+            drop(
+                saga::advance(&mut trial, &mut session, before, &self.parts.clock.moment())
+                    .map_err(DriveError::Illegal)?,
+            );
+            match saga::command(&trial, &command, &by) {
+                Ok(events) => received.extend(events),
+                Err(Refusal::Nothing { .. }) if !received.is_empty() => {}
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        self.step(vec![received], Vec::new()).await?;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if let Some(rest) = self.rest().await? {
+                return Ok(Ok(rest));
+            }
+            let wake = self.wake;
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => {
+                    // The task holds a sender itself, so there is always one.
+                    let Some(message) = message else { continue };
+                    self.take(message).await?;
+                }
+                () = sleep => self.step(Vec::new(), Vec::new()).await?,
+                _ = tick.tick() => {
+                    let now = self.parts.clock.now();
+                    for observer in &mut self.parts.observers {
+                        observer.tick(&self.state, &now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a message and everything queued behind it into one append: parallel steps share barriers.
+    async fn take(&mut self, message: Message) -> Result<(), DriveError> {
+        let mut messages = vec![message];
+        while messages.len() < BATCH_MAX {
+            match self.inbox.try_recv() {
+                Ok(message) => messages.push(message),
+                Err(_) => break,
+            }
+        }
+        let mut answers = Vec::new();
+        let mut all = saga::Advance::default();
+        for message in messages {
+            let now = self.parts.clock.moment();
+            let received = match message {
+                Message::Reply { ask, reply } => {
+                    self.looks.remove(&ask);
+                    saga::receive(&self.state, &mut self.session, &ask, reply, &now)
+                }
+                Message::Stop => {
+                    self.session.stopping = true;
+                    saga::unsaved(&self.state, &mut self.session)
+                }
+                Message::Wish { command, by, answer } => match saga::command(&self.state, &command, &by) {
+                    Ok(events) => {
+                        answers.push(answer);
+                        events
+                    }
+                    Err(refusal) => {
+                        drop(answer.send(Err(refusal.into())));
+                        continue;
+                    }
+                },
+            };
+            self.advance(received, &now, &mut all)?;
+        }
+        self.commit(all, answers).await
+    }
+
+    async fn step(
+        &mut self,
+        received: Vec<Vec<What>>,
+        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
+    ) -> Result<(), DriveError> {
+        let mut all = saga::Advance::default();
+        let now = self.parts.clock.moment();
+        for received in received {
+            self.advance(received, &now, &mut all)?;
+        }
+        self.advance(Vec::new(), &now, &mut all)?;
+        self.commit(all, answers).await
+    }
+
+    fn advance(
+        &mut self,
+        received: Vec<What>,
+        now: &saga::Moment,
+        all: &mut saga::Advance,
+    ) -> Result<(), DriveError> {
+        let more =
+            saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
+        all.append.extend(more.append);
+        all.start.extend(more.start);
+        all.wake_ms = more.wake_ms;
+        Ok(())
+    }
+
+    /// The barrier: events first, everything else after.
+    async fn commit(
+        &mut self,
+        all: saga::Advance,
+        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
+    ) -> Result<(), DriveError> {
+        let saga::Advance { append, start, wake_ms } = all;
+        if let Some(first) = append.first() {
+            let mut bodies = Vec::with_capacity(append.len());
+            for event in &append {
+                bodies.push(codec::encode(event, &self.parts.bodies)?);
+            }
+            let run = self.state.run.clone();
+            self.parts.log.append(run, first.seq, bodies).await.map_err(DriveError::Journal)?;
+            if !answers.is_empty() {
+                self.parts.log.settle().await.map_err(DriveError::Journal)?;
+            }
+            for observer in &mut self.parts.observers {
+                observer.events(&self.state, &append);
+            }
+            self.seq.send_replace(self.state.seq);
+            if !Arc::ptr_eq(&self.definition_seq, &self.state.definition) {
+                self.definition_seq = Arc::clone(&self.state.definition);
+                self.renderer.load_files(&self.state.definition).map_err(DriveError::Files)?;
+            }
+            if self.state.seq - self.checkpointed >= CHECKPOINT_EVERY {
+                self.checkpoint().await?;
+            }
+        }
+        for answer in answers {
+            drop(answer.send(Ok(())));
+        }
+        self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        self.due_ms = wake_ms;
+        for start in start {
+            self.start(start);
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self) -> Result<(), DriveError> {
+        let body = serde_json::to_vec(&self.state).map_err(|error| DriveError::Codec(error.to_string()))?;
+        self.checkpointed = self.state.seq;
+        let (run, seq) = (self.state.run.clone(), self.state.seq);
+        // Too large a state is no error: a checkpoint is for speed and never the truth.
+        match self.parts.log.checkpoint(run, seq, body).await {
+            Ok(()) | Err(JournalError::TooLarge { .. }) => Ok(()),
+            Err(error) => Err(DriveError::Journal(error)),
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Start { ask, after_ms } = start;
+        if self.parts.patience == Patience::Nothing && after_ms > 0 && ask.is_long() {
+            // Not waited for: it is due later, and whoever comes then asks again.
+            self.session.in_flight.remove(&ask);
+            self.due_ms = Some(self.due_ms.map_or(after_ms, |before| before.min(after_ms)));
+            return;
+        }
+        let work = self.work(&ask);
+        let sender = self.sender.clone();
+        let task = {
+            let ask = ask.clone();
+            async move {
+                if after_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                }
+                let reply = work.await;
+                drop(sender.send(Message::Reply { ask, reply }));
+            }
+        };
+        let handle = tokio::spawn(task);
+        if !matches!(ask, Ask::Act { .. }) {
+            self.looks.insert(ask, handle);
+        }
+    }
+
+    /// The future that finds the reply; it owns what it needs.
+    fn work(&self, ask: &Ask) -> futures_util::future::BoxFuture<'static, Reply> {
+        let state = &self.state;
+        let Some((step, _)) = state.step(ask.step()) else { return ready(Reply::Looked(Vec::new())) };
+        match ask {
+            Ask::When(_) => {
+                let value = step.when.as_ref().map_or(Ok(true), |when| self.renderer.when(state, when));
+                ready(Reply::When(value))
+            }
+            Ask::Probe(_) | Ask::SettleProbe(_) => self.looked(step.probe.as_slice()),
+            Ask::Verify(_) => self.looked(&step.verify),
+            Ask::Undone(_) => self.looked(&step.undone),
+            Ask::Ready(_) => self.looked(&step.rollback_ready),
+            Ask::Sample(_) => {
+                let all: Vec<Operation> = step.verify.iter().chain(&step.rollback_ready).cloned().collect();
+                self.looked(&all)
+            }
+            Ask::Gone { resource, owner, .. } => {
+                let checks = state.definition.resources.get(resource).and_then(|r| r.gone.get(owner));
+                self.looked(checks.map_or(&[], Vec::as_slice))
+            }
+            Ask::Evidence(_) => self.evidence(step),
+            Ask::PreImage(_) => {
+                let action = step.forward.as_ref().map_or("", |forward| forward.name.as_str());
+                ready(Reply::PreImage(Err(format!("the action `{action}` takes no pre-image"))))
+            }
+            Ask::Act { direction, attempt, .. } => {
+                match self.renderer.call(state, step, *direction, *attempt) {
+                    Ok(call) => {
+                        let world = Arc::clone(&self.parts.world);
+                        Box::pin(async move { Reply::Ended(world.act(call).await) })
+                    }
+                    Err(message) => ready(Reply::Ended(Outcome::Failed {
+                        class: FailureClass::Permanent,
+                        message: self.renderer.secrets.redactor().text(&message),
+                        trace: Trace::default(),
+                    })),
+                }
+            }
+            Ask::Settle { direction, attempt, .. } => {
+                match self.renderer.call(state, step, *direction, *attempt) {
+                    Ok(call) => {
+                        let world = Arc::clone(&self.parts.world);
+                        Box::pin(async move { Reply::Settled(world.settle(call).await) })
+                    }
+                    Err(reason) => ready(Reply::Settled(Settlement::Unproved { reason })),
+                }
+            }
+        }
+    }
+
+    fn look(&self, operation: &Operation) -> Result<Look, Answer> {
+        self.renderer
+            .look(&self.state, operation)
+            .map_err(|message| Answer::new(Verdict::Unknown, self.renderer.secrets.redactor().text(&message)))
+    }
+
+    /// Looks at several checks at once.
+    fn answers(
+        &self,
+        operations: &[Operation],
+    ) -> impl Future<Output = Vec<Answer>> + Send + 'static + use<W, L, C> {
+        let looks: Vec<Result<Look, Answer>> = operations.iter().map(|op| self.look(op)).collect();
+        let world = Arc::clone(&self.parts.world);
+        async move {
+            let each = looks.into_iter().map(|look| {
+                let world = Arc::clone(&world);
+                async move {
+                    match look {
+                        Ok(look) => world.look(look).await,
+                        Err(answer) => answer,
+                    }
+                }
+            });
+            join_all(each).await
+        }
+    }
+
+    fn looked(&self, operations: &[Operation]) -> futures_util::future::BoxFuture<'static, Reply> {
+        let answers = self.answers(operations);
+        Box::pin(async move { Reply::Looked(answers.await) })
+    }
+
+    /// The evidence of a gate: its own checks, else what the steps it needs verify; of a soak its way back.
+    fn evidence(&self, step: &Step) -> futures_util::future::BoxFuture<'static, Reply> {
+        let state = &self.state;
+        let own = step.gate.as_ref().and_then(|gate| gate.evidence.clone());
+        let operations = own.unwrap_or_else(|| {
+            let needs = step.needs.iter().filter_map(|id| state.step(id));
+            needs
+                .flat_map(|(need, _)| if need.soak.is_some() { &need.rollback_ready } else { &need.verify })
+                .cloned()
+                .collect()
+        });
+        let question = step.gate.as_ref().map_or("", |gate| gate.question.as_str());
+        let question = self.renderer.text(state, question);
+        let names: Vec<String> = operations.iter().map(described).collect();
+        let answers = self.answers(&operations);
+        Box::pin(async move {
+            let answers = answers.await;
+            let evidence = names.into_iter().zip(answers);
+            let evidence = evidence.map(|(check, answer)| Evidence { check, answer }).collect();
+            Reply::Evidence { question, evidence }
+        })
+    }
+
+    /// Whether the task has come to rest, and how.
+    async fn rest(&mut self) -> Result<Option<Rest>, DriveError> {
+        let acting = self.session.in_flight.iter().any(|ask| matches!(ask, Ask::Act { .. }));
+        let stopped = self.session.stopping && !acting;
+        let ended = self.state.end.is_some() && !acting;
+        let resting = matches!(self.state.course, saga::Course::Resting) && !acting;
+        let paused = self.state.paused && !acting && self.parts.patience != Patience::Everything;
+        if !(stopped || ended || resting) {
+            let in_flight = match self.parts.patience {
+                Patience::Nothing => {
+                    self.session.in_flight.iter().any(|ask| !ask.is_long() || self.looks.contains_key(ask))
+                }
+                Patience::Timers | Patience::Everything => !self.session.in_flight.is_empty(),
+            };
+            if in_flight && !(paused && self.only_waits()) {
+                return Ok(None);
+            }
+            match self.parts.patience {
+                Patience::Timers if self.wake.is_some() && !paused => return Ok(None),
+                Patience::Everything if self.wake.is_some() || self.waits_for_a_person() => return Ok(None),
+                Patience::Timers | Patience::Everything | Patience::Nothing => {}
+            }
+        }
+        let tails = saga::unsaved(&self.state, &mut self.session);
+        if !tails.is_empty() {
+            self.session.stopping = true;
+            self.step(vec![tails], Vec::new()).await?;
+        }
+        self.looks.values().for_each(JoinHandle::abort);
+        self.parts.log.settle().await.map_err(DriveError::Journal)?;
+        let standing = saga::standing(&self.state);
+        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms: self.due_ms, stopped }))
+    }
+
+    fn only_waits(&self) -> bool {
+        self.session.in_flight.iter().all(Ask::is_long)
+    }
+
+    fn waits_for_a_person(&self) -> bool {
+        self.state.paused
+            || self.state.steps.iter().any(|step| matches!(step.status, saga::Status::AwaitingApproval))
+    }
+}
+
+fn ready(reply: Reply) -> futures_util::future::BoxFuture<'static, Reply> {
+    Box::pin(std::future::ready(reply))
+}
+
+/// A check in a few words: its name and its first telling field, templates as they stand, secrets never resolved.
+fn described(operation: &Operation) -> String {
+    let telling = ["argv", "script", "script_file", "url", "host"];
+    let field = telling.iter().find_map(|name| operation.fields.get(*name));
+    match field {
+        Some(serde_json::Value::Array(words)) => {
+            let words: Vec<&str> = words.iter().filter_map(serde_json::Value::as_str).collect();
+            format!("{}: {}", operation.name, words.join(" "))
+        }
+        Some(serde_json::Value::String(text)) => format!("{}: {text}", operation.name),
+        _ => operation.name.clone(),
+    }
+}

@@ -1,0 +1,183 @@
+//! A second terminal's side of the control socket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::place::Pointer;
+use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request};
+use crate::driver::{History, HistoryError};
+use crate::journal::RunHead;
+use crate::plan::RunId;
+
+/// How long the holder may take to answer at all.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Talks to the process that holds a state folder's journal.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pointer: Pointer,
+}
+
+/// Why the holder cannot be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody left a pointer to a socket, or nobody listens there.
+    #[error("the process that holds the journal offers no control socket")]
+    NotThere,
+    /// It took the question and did not answer in time.
+    #[error("process {pid}, which holds the journal, does not answer")]
+    Silent {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The connection broke or said what cannot be read.
+    #[error("process {pid}, which holds the journal: {what}")]
+    Broken {
+        /// Its process id.
+        pid: u32,
+        /// What happened.
+        what: String,
+    },
+}
+
+/// A request's answers, one after the other.
+#[derive(Debug)]
+pub struct Answers {
+    reader: BufReader<OwnedReadHalf>,
+    /// Closing it would end the conversation.
+    _writer: OwnedWriteHalf,
+    pid: u32,
+}
+
+impl Client {
+    /// Finds the holder of a state folder.
+    ///
+    /// # Errors
+    /// [`ClientError::NotThere`] when nobody listens (any more, or not yet).
+    pub async fn connect(state: &Path) -> Result<Self, ClientError> {
+        let pointer = Pointer::read(state).ok_or(ClientError::NotThere)?;
+        let client = Self { pointer };
+        drop(client.stream().await?);
+        Ok(client)
+    }
+
+    /// The holder's process id.
+    pub fn pid(&self) -> u32 {
+        self.pointer.pid
+    }
+
+    async fn stream(&self) -> Result<UnixStream, ClientError> {
+        let connect = tokio::time::timeout(ANSWER_TIMEOUT, UnixStream::connect(&self.pointer.socket));
+        match connect.await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(_)) => Err(ClientError::NotThere),
+            Err(_) => Err(ClientError::Silent { pid: self.pointer.pid }),
+        }
+    }
+
+    /// Asks, and gives the answers one by one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask(&self, request: Request) -> Result<Answers, ClientError> {
+        let pid = self.pointer.pid;
+        let broken = |what: std::io::Error| ClientError::Broken { pid, what: what.to_string() };
+        let mut line = serde_json::to_vec(&Envelope { v: PROTOCOL_VERSION, request })
+            .map_err(|error| ClientError::Broken { pid, what: error.to_string() })?;
+        line.push(b'\n');
+        let (reader, mut writer) = self.stream().await?.into_split();
+        writer.write_all(&line).await.map_err(broken)?;
+        Ok(Answers { reader: BufReader::new(reader), _writer: writer, pid })
+    }
+
+    /// Asks what has one answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask_once(&self, request: Request) -> Result<Answer, ClientError> {
+        let pid = self.pointer.pid;
+        let answer = async { self.ask(request).await?.next().await };
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer?
+                .ok_or_else(|| ClientError::Broken { pid, what: "it closed the connection".to_owned() }),
+            Err(_) => Err(ClientError::Silent { pid }),
+        }
+    }
+}
+
+impl Answers {
+    /// The next answer; `None` when there are no more. Not cancel-safe: a half-read answer would be lost.
+    ///
+    /// # Errors
+    /// [`ClientError::Broken`].
+    pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
+        let pid = self.pid;
+        let mut line = Vec::new();
+        let read = self.reader.read_until(b'\n', &mut line).await;
+        let count = read.map_err(|error| ClientError::Broken { pid, what: error.to_string() })?;
+        if count == 0 {
+            return Ok(None);
+        }
+        if line.len() > LINE_MAX {
+            return Err(ClientError::Broken { pid, what: "an answer is too long".to_owned() });
+        }
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|error| ClientError::Broken { pid, what: format!("an answer cannot be read: {error}") })
+    }
+}
+
+impl From<ClientError> for HistoryError {
+    fn from(error: ClientError) -> Self {
+        HistoryError::Holder(error.to_string())
+    }
+}
+
+impl History for Client {
+    fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>> {
+        Box::pin(async {
+            match self.ask_once(Request::Runs).await? {
+                Answer::Runs(runs) => {
+                    Ok(runs.into_iter().map(|(run, last_seq)| RunHead { run, last_seq }).collect())
+                }
+                other => Err(unexpected(other)),
+            }
+        })
+    }
+
+    fn stored(
+        &self,
+        run: RunId,
+        from: u64,
+        limit: u64,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>> {
+        Box::pin(async move {
+            let mut answers = self.ask(Request::Read { run, from, limit }).await?;
+            let mut stored = Vec::new();
+            loop {
+                match answers.next().await? {
+                    Some(Answer::Event(seq, record)) => stored.push((seq, record.get().as_bytes().to_vec())),
+                    Some(Answer::Done) => return Ok(stored),
+                    Some(other) => return Err(unexpected(other)),
+                    None => return Err(HistoryError::Holder("the holder closed the connection".to_owned())),
+                }
+            }
+        })
+    }
+
+    fn checkpoint(&self, _run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+fn unexpected(answer: Answer) -> HistoryError {
+    match answer {
+        Answer::Error { message } => HistoryError::Holder(message),
+        other => HistoryError::Holder(format!("the holder answered {other:?}")),
+    }
+}

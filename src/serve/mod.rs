@@ -1,0 +1,15 @@
+//! The control API of the process that holds the journal: a Unix socket that a second terminal talks to.
+//!
+//! One request and its answers per connection, a JSON object per line. An answer is given after the append it
+//! stands for, never before (P2). Clients fold and show the same events that the holder does, so that the
+//! output is the same with and without one.
+
+mod client;
+mod place;
+mod protocol;
+mod server;
+
+pub use client::{Answers, Client, ClientError};
+pub use place::{Pointer, runtime_folder};
+pub use protocol::{Answer, PROTOCOL_VERSION, Request, RestLine};
+pub use server::{ControlError, serve};

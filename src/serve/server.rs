@@ -1,0 +1,234 @@
+//! The holder's side of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::place::Pointer;
+use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request, RestLine};
+use crate::driver::history::History;
+use crate::driver::{Ended, Holder, SubmitError, WishError};
+use crate::plan::RunId;
+
+/// Connections served at once; more wait.
+const CONNECTIONS_MAX: usize = 256;
+
+/// A client that takes nothing for so long is let go.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client has to say what it wants within this time.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Events that are read from the journal at once for a client that follows.
+const PIECE: u64 = 512;
+
+/// Why the control socket cannot be offered.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot offer the control socket `{socket}`")]
+pub struct ControlError {
+    /// Where.
+    pub socket: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Offers the control socket until the process ends, and leaves a pointer to it in the state folder.
+///
+/// # Errors
+/// [`ControlError`] when the socket cannot be made.
+pub fn serve(holder: Arc<Holder>, state: &Path, runtime: &Path, token: u64) -> Result<Pointer, ControlError> {
+    let socket = runtime.join(format!("control-{token}"));
+    let failed = |source| ControlError { socket: socket.clone(), source };
+    // Only the journal's holder comes here, so any other socket is a dead holder's.
+    for entry in std::fs::read_dir(runtime).map_err(failed)?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"control-") {
+            drop(std::fs::remove_file(entry.path()));
+        }
+    }
+    let listener = UnixListener::bind(&socket).map_err(failed)?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let pointer = Pointer { socket: socket.clone(), pid: std::process::id(), token };
+    pointer.leave(state).map_err(failed)?;
+    tokio::spawn(accept(listener, holder));
+    Ok(pointer)
+}
+
+async fn accept(listener: UnixListener, holder: Arc<Holder>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let holder = Arc::clone(&holder);
+                tokio::spawn(async move {
+                    if let Err(error) = connection(stream, &holder).await {
+                        tracing::debug!(%error, "a control connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket does not accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, holder: &Holder) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(reader.take(LINE_MAX as u64));
+    let read = tokio::time::timeout(READ_TIMEOUT, reader.read_until(b'\n', &mut line));
+    read.await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let error = |message: String| Answer::Error { message };
+    let envelope: Envelope = match serde_json::from_slice(&line) {
+        Ok(envelope) => envelope,
+        Err(source) => {
+            let version = serde_json::from_slice::<serde_json::Value>(&line).ok();
+            let version = version.and_then(|value| value.get("v").and_then(serde_json::Value::as_u64));
+            let message = match version {
+                Some(found) if found > u64::from(PROTOCOL_VERSION) => format!(
+                    "the request has protocol version {found}, and the process that holds the journal speaks \
+                     version {PROTOCOL_VERSION}"
+                ),
+                _ => format!("the request cannot be read: {source}"),
+            };
+            return send(&mut writer, &error(message)).await;
+        }
+    };
+    match envelope.request {
+        Request::Runs => {
+            let answer = match History::runs(holder.history()).await {
+                Ok(runs) => Answer::Runs(runs.into_iter().map(|head| (head.run, head.last_seq)).collect()),
+                Err(problem) => error(chain(&problem)),
+            };
+            send(&mut writer, &answer).await
+        }
+        Request::Read { run, from, limit } => match events(holder, &mut writer, &run, from, limit).await? {
+            Ok(_) => send(&mut writer, &Answer::Done).await,
+            Err(message) => send(&mut writer, &error(message)).await,
+        },
+        Request::Follow { run, from } => follow(holder, &mut writer, run, from).await,
+        Request::Wish { run, command, by } => {
+            let answer = match holder.wish(&run, command, by).await {
+                Ok(()) => Answer::Done,
+                Err(WishError::Refused(refusal)) => Answer::Refused(refusal),
+                Err(WishError::Gone) => Answer::Gone,
+            };
+            send(&mut writer, &answer).await
+        }
+        Request::Record { run, command, by } => {
+            let answer = match holder.record(&run, &command, &by).await {
+                Ok(_) => Answer::Done,
+                Err(problem) => refused(problem),
+            };
+            send(&mut writer, &answer).await
+        }
+        Request::Submit(submission) => {
+            let answer = match holder.submit(*submission, Vec::new()).await {
+                Ok(submitted) => Answer::Submitted { run: submitted.run, attached: submitted.attached },
+                Err(problem) => refused(problem),
+            };
+            send(&mut writer, &answer).await
+        }
+    }
+}
+
+fn refused(problem: SubmitError) -> Answer {
+    match problem {
+        SubmitError::Refused(refusal) => Answer::Refused(refusal),
+        SubmitError::Running { run } | SubmitError::Open { run } => Answer::Running { run },
+        SubmitError::Stopping => Answer::Gone,
+        other @ (SubmitError::History(_) | SubmitError::Drive(_)) => Answer::Error { message: chain(&other) },
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Sends stored events; the next sequence number, or why they cannot be read.
+async fn events(
+    holder: &Holder,
+    writer: &mut OwnedWriteHalf,
+    run: &RunId,
+    from: u64,
+    limit: u64,
+) -> io::Result<Result<u64, String>> {
+    let (mut next, mut left) = (from, limit);
+    while left > 0 {
+        let piece = left.min(PIECE);
+        let stored = match History::stored(holder.history(), run.clone(), next, piece).await {
+            Ok(stored) => stored,
+            Err(problem) => return Ok(Err(chain(&problem))),
+        };
+        let count = stored.len() as u64;
+        for (seq, body) in stored {
+            let Ok(record) =
+                String::from_utf8(body).map_err(drop).and_then(|t| RawValue::from_string(t).map_err(drop))
+            else {
+                return Ok(Err(format!("event {seq} of run `{run}` is not JSON")));
+            };
+            send(writer, &Answer::Event(seq, record)).await?;
+            next = seq + 1;
+        }
+        left -= count;
+        if count < piece {
+            break;
+        }
+    }
+    Ok(Ok(next))
+}
+
+async fn follow(holder: &Holder, writer: &mut OwnedWriteHalf, run: RunId, from: u64) -> io::Result<()> {
+    let handle = holder.handle(&run).await;
+    let mut next = from;
+    let mut last = handle.map(|handle| handle.follow());
+    loop {
+        match events(holder, writer, &run, next, u64::MAX).await? {
+            Ok(after) => next = after,
+            Err(message) => return send(writer, &Answer::Error { message }).await,
+        }
+        let Some(seq) = &mut last else { break };
+        if *seq.borrow_and_update() >= next {
+            continue;
+        }
+        if seq.changed().await.is_err() {
+            // The task has ended; what it appended last is read in one more round.
+            last = None;
+        }
+    }
+    let rest = match holder.ended(&run).await.as_deref() {
+        None => RestLine::default(),
+        Some(Ended::Rest(rest)) => {
+            RestLine { wake_ms: rest.wake_ms, stopped: rest.stopped, ..RestLine::default() }
+        }
+        Some(Ended::Refused(refusal)) => RestLine { refused: Some(refusal.clone()), ..RestLine::default() },
+        Some(Ended::Failed(problem)) => RestLine { error: Some(chain(problem)), ..RestLine::default() },
+    };
+    send(writer, &Answer::Rest(rest)).await
+}
+
+async fn send(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+}
