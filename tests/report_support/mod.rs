@@ -230,6 +230,7 @@ impl Story {
             plan: Some("plans/frigate.toml"),
             options: "",
             now: self.now(),
+            wake_ms: Some(260_000),
         };
         ending(self.state(), asked, &Look::default(), &context)
     }
