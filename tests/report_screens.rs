@@ -33,9 +33,8 @@ fn plain_lines() {
 
 #[test]
 fn json_lines() {
-    let lines = |story: &Story| story.json_lines().iter().map(|line| format!("{line}\n")).collect::<String>();
-    insta::assert_snapshot!("json_hello", lines(&hello()));
-    insta::assert_snapshot!("json_parallel", lines(&parallel()));
+    insta::assert_snapshot!("json_hello", hello().json());
+    insta::assert_snapshot!("json_parallel", parallel().json());
 }
 
 #[test]
@@ -101,6 +100,7 @@ fn endings() {
 fn the_list_of_runs() {
     let rows = [hello(), failed(), attention_back(), soaking()].map(|story| RunRow::of(story.state()));
     insta::assert_snapshot!("runs", runs_text(&rows, &Look::default()));
+    insta::assert_snapshot!("runs_80", runs_text(&rows, &Look { width: 80, ..Look::default() }));
     insta::assert_snapshot!("runs_none", runs_text(&[], &Look::default()));
     insta::assert_json_snapshot!("runs_json", runs_json(&rows));
 }

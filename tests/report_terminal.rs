@@ -49,6 +49,22 @@ fn a_story_leaves_one_line_for_every_step_that_ended() {
 }
 
 #[test]
+fn log_lines_appear_above_the_bars() {
+    use std::io::Write;
+    let term = InMemoryTerm::new(20, 80);
+    let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+    let mut reporter = terminal(target, Look { width: 80, ..Look::default() }, TimeZone::UTC);
+    let story = parallel();
+    for (state, event) in &story.told[..4] {
+        reporter.event(state, event);
+    }
+    let mut lines = reporter.lines();
+    lines.write_all(b"connection to still-fawn \x1b[2Jre").unwrap();
+    lines.write_all(b"used\nand ").unwrap();
+    insta::assert_snapshot!("terminal_log_lines", term.contents());
+}
+
+#[test]
 fn a_soak_and_a_gate_have_their_bars() {
     let story = soaking();
     insta::assert_snapshot!("terminal_soaking_80", screen(&story, 80, story.told.len(), 30.0));

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guard;
 use super::shown::{SHOWN_VERSION, event_line};
@@ -32,7 +32,7 @@ impl Reporter for Json {
             Level::Warning => "warning",
         };
         let note = json!({ "v": SHOWN_VERSION, "type": "note", "level": level, "text": text });
-        self.put(&one_line(&note.to_string()));
+        self.put(&json_line(&note));
     }
 
     fn finish(&mut self) {
@@ -45,6 +45,11 @@ impl Json {
         let line = format!("{line}\n");
         drop(self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()));
     }
+}
+
+/// An object as one line without its end, safe to look at: for answers that are no events.
+pub fn json_line(value: &Value) -> String {
+    one_line(&value.to_string())
 }
 
 /// JSON in which everything that could deceive a reader of the raw line is escaped; a program still reads
@@ -71,12 +76,11 @@ pub(super) fn one_line(raw: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
     #[test]
     fn what_deceives_is_escaped_and_read_back_as_it_was() {
         let value = json!({ "text": "a\u{202e}b\u{9b}c\u{1b}\u{e0041}\u{7f}ü" });
-        let line = one_line(&value.to_string());
+        let line = json_line(&value);
         assert_eq!(line, r#"{"text":"a\u202eb\u009bc\u001b\udb40\udc41\u007fü"}"#);
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }

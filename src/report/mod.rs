@@ -25,12 +25,12 @@ mod terminal;
 mod words;
 
 pub use ending::ending;
-pub use json::{Json, json};
+pub use json::{Json, json, json_line};
 pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};
 pub use shown::{SHOWN_VERSION, event_json, event_line};
 pub use status::{standing_word, status_json, status_text};
-pub use terminal::{Terminal, terminal};
+pub use terminal::{Lines, Terminal, terminal};
 
 /// Something that shows a run while it happens.
 pub trait Reporter {

@@ -249,10 +249,10 @@ impl Story {
         page.text()
     }
 
-    pub(crate) fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> String {
         let page = Page::default();
         self.through(&mut json(Box::new(page.clone())));
-        page.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        page.text()
     }
 
     pub(crate) fn stands(&self) -> runner::saga::Standing {
