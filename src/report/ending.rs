@@ -54,7 +54,7 @@ fn named(steps: &[StepId]) -> String {
 /// One sentence or two: what happened.
 fn happened(state: &State, stands: &Standing, asked: Asked) -> String {
     let run = &state.run;
-    let nothing_undone = "Nothing was undone.";
+    let undone = undone(state);
     match stands {
         Standing::Complete => {
             let took = duration(state.last.since_ms(&state.opened));
@@ -78,13 +78,28 @@ fn happened(state: &State, stands: &Standing, asked: Asked) -> String {
             format!("{run} is rolled back: everything that this run did is undone.")
         }
         Standing::Halted { steps } => {
-            format!("{run} has halted: {} failed. {nothing_undone} The run can be resumed.", named(steps))
+            format!("{run} has halted: {} failed. {undone} The run can be resumed.", named(steps))
         }
-        Standing::Cancelled => format!("{run} is cancelled: the run is closed. {nothing_undone}"),
+        Standing::Cancelled => format!("{run} is cancelled: the run is closed. {undone}"),
         Standing::Resting => {
             format!("{run} went back to an earlier step and rests there; `apply` goes forward again.")
         }
         Standing::Open => open(state, asked),
+    }
+}
+
+/// What is undone of a run that ended on its way.
+fn undone(state: &State) -> String {
+    let steps = state.definition.steps.iter().zip(&state.steps);
+    let back = steps.filter(|(_, found)| matches!(found.status, Status::Compensated));
+    let back: Vec<StepId> = back.map(|(step, _)| step.id.clone()).collect();
+    if !back.is_empty() {
+        let verb = if back.len() == 1 { "was" } else { "were" };
+        format!("Only {} {verb} undone.", named(&back))
+    } else if state.steps.iter().any(|found| found.compensations > 0) {
+        "Nothing was undone since the last rollback.".to_owned()
+    } else {
+        "Nothing was undone.".to_owned()
     }
 }
 
@@ -232,7 +247,11 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
     let afresh =
         ("start afresh with a new run".to_owned(), format!("runner apply {plan} --new-run{options}"));
     let events = ("read everything that happened".to_owned(), format!("runner events {run}{options}"));
-    let cancel = ("close the run and undo nothing".to_owned(), format!("runner cancel {run}{options}"));
+    let close = match &state.course {
+        Course::Back(_) => "close the run and undo nothing more",
+        Course::Forward | Course::Resting => "close the run and undo nothing",
+    };
+    let cancel = (close.to_owned(), format!("runner cancel {run}{options}"));
     let mut ways: Vec<(String, String)> = Vec::new();
     let mut way = |what: &str, command: &str| ways.push((what.to_owned(), command.to_owned()));
     match stands {
@@ -241,7 +260,7 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
             let back = matches!(state.course, Course::Back(_));
             for id in steps {
                 let Some((_, found)) = state.step(id) else { continue };
-                for (what, word) in resolutions(id, &found.status) {
+                for (what, word) in resolutions(state, id, &found.status) {
                     way(&what, &format!("runner resolve {run} {id} --as {word}{options}"));
                 }
             }
@@ -301,23 +320,27 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
 }
 
 /// What `resolve` can say about a step, in words that tell the two directions apart.
-fn resolutions(id: &StepId, status: &Status) -> Vec<(String, &'static str)> {
+fn resolutions(state: &State, id: &StepId, status: &Status) -> Vec<(String, &'static str)> {
     let compensation = match status {
         Status::Interrupted(cut) => cut.direction == Direction::Compensation,
         _ => true,
     };
+    // What follows on the answer, as long as the run goes on.
+    let (done, undone) = match (&state.end, compensation, &state.course) {
+        (Some(_), _, _) => ("", ""),
+        (None, true, _) => ("", ", so that it runs again"),
+        (None, false, Course::Back(_)) => (", so that it is taken back", ", and the rollback goes on"),
+        (None, false, Course::Forward | Course::Resting) => ("", ", so that it runs again"),
+    };
     if compensation {
         vec![
-            (format!("say that step `{id}` is taken back, because you saw to it"), "done"),
-            (
-                format!("say that the compensation of step `{id}` had no effect, so that it runs again"),
-                "undone",
-            ),
+            (format!("say that step `{id}` is taken back, because you saw to it{done}"), "done"),
+            (format!("say that the compensation of step `{id}` had no effect{undone}"), "undone"),
         ]
     } else {
         vec![
-            (format!("say that step `{id}` took effect, because you have seen it"), "done"),
-            (format!("say that step `{id}` had no effect, so that it runs again"), "undone"),
+            (format!("say that step `{id}` took effect, because you have seen it{done}"), "done"),
+            (format!("say that step `{id}` had no effect{undone}"), "undone"),
         ]
     }
 }

@@ -121,7 +121,9 @@ pub(super) fn line(state: &State, event: &Event) -> Line {
             "cancelling",
             format!("asked by {by}: what is in flight settles, then the run is closed, nothing is undone"),
         ),
-        What::Cancelled => Line::normal(Tone::Warn, "cancelled", "the run is closed, nothing was undone"),
+        What::Cancelled => {
+            Line::normal(Tone::Warn, "cancelled", "the run is closed, cancelling undoes nothing")
+        }
         What::RollbackRequested { to, failed, by, .. } => {
             let what = match to {
                 Some(step) => format!("undoing what came after step `{step}`"),
