@@ -6,7 +6,7 @@ mod report_support;
 use report_support::stories::*;
 use report_support::*;
 use runner::plan::recorded::Compensate;
-use runner::report::{Asked, Look, RunRow, runs_json, runs_text, status_json, status_text};
+use runner::report::{Asked, Context, Look, RunRow, ending, runs_json, runs_text, status_json, status_text};
 use runner::saga::{Verdict, What};
 
 fn look(verbose: u8, quiet: bool) -> Look {
@@ -33,9 +33,8 @@ fn plain_lines() {
 
 #[test]
 fn json_lines() {
-    let lines = |story: &Story| story.json_lines().iter().map(|line| format!("{line}\n")).collect::<String>();
-    insta::assert_snapshot!("json_hello", lines(&hello()));
-    insta::assert_snapshot!("json_parallel", lines(&parallel()));
+    insta::assert_snapshot!("json_hello", hello().json());
+    insta::assert_snapshot!("json_parallel", parallel().json());
 }
 
 #[test]
@@ -79,6 +78,26 @@ fn endings() {
     crossed.done("baseline", 1, 3.2).done("stop-old", 1, 20.0).done("start-new", 1, 30.0);
     crossed.run(What::Completed);
 
+    let mut closed_on_the_way_back = Story::new(frigate());
+    closed_on_the_way_back.told = attention_back().told;
+    closed_on_the_way_back.run(What::CancelRequested { by: "bob@maple".to_owned() }).run(What::Cancelled);
+    let mut half_back = Story::new(frigate());
+    half_back.done("baseline", 1, 3.2).done("stop-old", 1, 20.0).done("start-new", 1, 5.0);
+    half_back.rollback(None, None).undone("start-new", 1, 9.0);
+    half_back.run(What::CancelRequested { by: "bob@maple".to_owned() }).run(What::Cancelled);
+    let mut cut_going_back = Story::new(frigate());
+    cut_going_back.told = attention_forward().told;
+    cut_going_back.rollback(None, None);
+    let mut wants_back = frigate();
+    wants_back.steps[1].compensate = Compensate::Irreversible("the mail is out".to_owned());
+    wants_back.steps[2].on_failure = runner::plan::recorded::OnFailure::Rollback;
+    let mut cannot_go_back = Story::new(wants_back);
+    failing(&mut cannot_go_back);
+
+    insta::assert_snapshot!("ending_closed_on_the_way_back", closed_on_the_way_back.ending(Asked::Cancel));
+    insta::assert_snapshot!("ending_cancelled_half_back", half_back.ending(Asked::Cancel));
+    insta::assert_snapshot!("ending_attention_going_back", cut_going_back.ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_cannot_go_back", cannot_go_back.ending(Asked::Apply));
     insta::assert_snapshot!("ending_complete", hello().ending(Asked::Apply));
     insta::assert_snapshot!("ending_complete_irreversible", crossed.ending(Asked::Apply));
     insta::assert_snapshot!("ending_halted", failed().ending(Asked::Apply));
@@ -98,9 +117,36 @@ fn endings() {
 }
 
 #[test]
+fn commands_can_be_pasted() {
+    let mut definition = frigate();
+    definition.path = "/srv/my plans/frigate.toml".to_owned();
+    let mut story = Story::new(definition);
+    story.done("baseline", 1, 3.2);
+    let traces = story.traces();
+    let context = Context {
+        folder: std::path::Path::new("/srv/state"),
+        traces: &traces,
+        plan: None,
+        options: "--state /srv/state",
+        now: story.now(),
+        wake_ms: None,
+    };
+    let text = ending(story.state(), Asked::Apply, &Look { color: true, ..Look::default() }, &context);
+    assert!(
+        text.contains("\n      runner apply '/srv/my plans/frigate.toml' --state /srv/state\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n      runner rollback frigate-1 --state /srv/state\n"), "{text}");
+    let bare = story.ending(Asked::Apply);
+    let said = text.replace("\u{1b}[36m", "").replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
+    assert_eq!(said.lines().next(), bare.lines().next(), "colour says nothing that words do not say");
+}
+
+#[test]
 fn the_list_of_runs() {
     let rows = [hello(), failed(), attention_back(), soaking()].map(|story| RunRow::of(story.state()));
     insta::assert_snapshot!("runs", runs_text(&rows, &Look::default()));
+    insta::assert_snapshot!("runs_80", runs_text(&rows, &Look { width: 80, ..Look::default() }));
     insta::assert_snapshot!("runs_none", runs_text(&[], &Look::default()));
     insta::assert_json_snapshot!("runs_json", runs_json(&rows));
 }

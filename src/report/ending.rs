@@ -1,14 +1,17 @@
 //! The words at every stop (P8): what happened, what state everything is in now, why, and the exact command
 //! for each way forward.
 
+use jiff::tz::TimeZone;
+
 use super::guard::{self, shell_word};
-use super::human::duration;
+use super::human::{duration, time};
 use super::status::{standing_tone, table};
 use super::step::{detail, shape};
 use super::words::{output, tally};
 use super::{Asked, Context, Look};
 use crate::plan::StepId;
-use crate::saga::{Course, Direction, GateState, Standing, State, Status, Verdict, standing};
+use crate::plan::recorded::OnFailure;
+use crate::saga::{Course, Direction, GateState, Stamp, Standing, State, Status, Verdict, standing};
 
 /// What is said when the command that was `asked` for stops, or when somebody asks how the run stands.
 ///
@@ -18,11 +21,16 @@ pub fn ending(state: &State, asked: Asked, look: &Look, context: &Context<'_>) -
     let whole = Look { width: usize::MAX, ..*look };
     let mut blocks = vec![standing_tone(&stands).paint(&happened(state, &stands, asked), look.color)];
     if asked != Asked::Status {
-        blocks.push(table(state, &context.now, &whole).join("\n"));
+        blocks.push(table(state, &context.now, &whole, true).join("\n"));
     }
     let causes = causes(state, &stands, context);
     if !causes.is_empty() {
         blocks.push(format!("Why:\n{}", causes.join("\n")));
+    }
+    if let Some(wake_ms) = context.wake_ms.filter(|_| stands == Standing::Open) {
+        let at = Stamp { wall_ms: context.now.wall_ms.saturating_add_unsigned(wake_ms), ..context.now };
+        let (rest, at) = (duration(wake_ms), time(&at, &TimeZone::UTC));
+        blocks.push(format!("There is something to do again in {rest}, at {at}."));
     }
     let ways = ways(state, &stands, context);
     if !ways.is_empty() {
@@ -46,7 +54,7 @@ fn named(steps: &[StepId]) -> String {
 /// One sentence or two: what happened.
 fn happened(state: &State, stands: &Standing, asked: Asked) -> String {
     let run = &state.run;
-    let nothing_undone = "Nothing was undone.";
+    let undone = undone(state);
     match stands {
         Standing::Complete => {
             let took = duration(state.last.since_ms(&state.opened));
@@ -70,13 +78,28 @@ fn happened(state: &State, stands: &Standing, asked: Asked) -> String {
             format!("{run} is rolled back: everything that this run did is undone.")
         }
         Standing::Halted { steps } => {
-            format!("{run} has halted: {} failed. {nothing_undone} The run can be resumed.", named(steps))
+            format!("{run} has halted: {} failed. {undone} The run can be resumed.", named(steps))
         }
-        Standing::Cancelled => format!("{run} is cancelled: the run is closed. {nothing_undone}"),
+        Standing::Cancelled => format!("{run} is cancelled: the run is closed. {undone}"),
         Standing::Resting => {
             format!("{run} went back to an earlier step and rests there; `apply` goes forward again.")
         }
         Standing::Open => open(state, asked),
+    }
+}
+
+/// What is undone of a run that ended on its way.
+fn undone(state: &State) -> String {
+    let steps = state.definition.steps.iter().zip(&state.steps);
+    let back = steps.filter(|(_, found)| matches!(found.status, Status::Compensated));
+    let back: Vec<StepId> = back.map(|(step, _)| step.id.clone()).collect();
+    if !back.is_empty() {
+        let verb = if back.len() == 1 { "was" } else { "were" };
+        format!("Only {} {verb} undone.", named(&back))
+    } else if state.steps.iter().any(|found| found.compensations > 0) {
+        "Nothing was undone since the last rollback.".to_owned()
+    } else {
+        "Nothing was undone.".to_owned()
     }
 }
 
@@ -116,8 +139,14 @@ fn open(state: &State, asked: Asked) -> String {
             verb(&asking, "waits for an approval", "wait for approvals")
         ));
     }
-    if !soaking.is_empty() {
-        waits.push(format!("{} {}", named(&soaking), verb(&soaking, "soaks", "soak")));
+    for id in &soaking {
+        let Some((step, found)) = state.step(id) else { continue };
+        let (Status::Soaking(soak), Some(terms)) = (&found.status, &step.soak) else { continue };
+        let left = duration(terms.for_ms.saturating_sub(soak.good_ms));
+        waits.push(match &soak.ready_lost {
+            Some(_) => format!("step `{id}` soaks and stands still, because the way back no longer works"),
+            None => format!("step `{id}` soaks and needs {left} more of good time"),
+        });
     }
     if !flying.is_empty() && asked == Asked::Status {
         waits.push(format!("{} {} under way", named(&flying), verb(&flying, "is", "are")));
@@ -145,6 +174,9 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
     let mut lines = Vec::new();
     for (place, (step, found)) in state.definition.steps.iter().zip(&state.steps).enumerate() {
         let why = match (&found.status, stands) {
+            (Status::Failed { reason }, _) if found.attempts > 1 => {
+                format!("{}, after {} attempts", guard::line(reason), found.attempts)
+            }
             (Status::Failed { reason }, _) => guard::line(reason),
             (Status::AwaitingApproval, Standing::Open) => {
                 lines.extend(asked_for(&step.id, &found.door.gate));
@@ -162,7 +194,12 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
             },
         };
         lines.push(format!("  step `{}`: {why}", step.id));
-        if let Some(trace) = context.traces.of(&step.id) {
+        let direction = match &found.status {
+            Status::Interrupted(cut) => cut.direction,
+            Status::CompensationFailed { .. } => Direction::Compensation,
+            _ => Direction::Forward,
+        };
+        if let Some(trace) = context.traces.of(&step.id, direction) {
             // What is in the log is named in any case: the run's story is there.
             let mut shown = output(trace);
             shown.retain(|line| line.starts_with('|'));
@@ -171,6 +208,16 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
                 let log = context.folder.join(log);
                 lines.push(format!("    full output: {}", guard::line(&log.to_string_lossy())));
             }
+        }
+    }
+    let wanted_back = state.definition.steps.iter().zip(&state.steps).any(|(step, found)| {
+        matches!(found.status, Status::Failed { .. }) && step.on_failure == OnFailure::Rollback
+    });
+    let crossed = state.irreversible(None);
+    if wanted_back && matches!(stands, Standing::Halted { .. }) && !crossed.is_empty() {
+        for (step, why) in crossed {
+            let why = guard::line(&why);
+            lines.push(format!("  it was not rolled back: step `{step}` cannot be undone ({why})"));
         }
     }
     lines
@@ -200,7 +247,11 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
     let afresh =
         ("start afresh with a new run".to_owned(), format!("runner apply {plan} --new-run{options}"));
     let events = ("read everything that happened".to_owned(), format!("runner events {run}{options}"));
-    let cancel = ("close the run and undo nothing".to_owned(), format!("runner cancel {run}{options}"));
+    let close = match &state.course {
+        Course::Back(_) => "close the run and undo nothing more",
+        Course::Forward | Course::Resting => "close the run and undo nothing",
+    };
+    let cancel = (close.to_owned(), format!("runner cancel {run}{options}"));
     let mut ways: Vec<(String, String)> = Vec::new();
     let mut way = |what: &str, command: &str| ways.push((what.to_owned(), command.to_owned()));
     match stands {
@@ -209,7 +260,7 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
             let back = matches!(state.course, Course::Back(_));
             for id in steps {
                 let Some((_, found)) = state.step(id) else { continue };
-                for (what, word) in resolutions(id, &found.status) {
+                for (what, word) in resolutions(state, id, &found.status) {
                     way(&what, &format!("runner resolve {run} {id} --as {word}{options}"));
                 }
             }
@@ -225,6 +276,8 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
         Standing::Resting => way("go forward again", &apply),
         Standing::Open => match &state.course {
             Course::Back(_) => way("go on with the rollback", &rollback),
+            // Nothing goes on until whoever paused it takes that back.
+            Course::Forward | Course::Resting if state.paused => {}
             Course::Forward | Course::Resting => {
                 let gates: Vec<_> = state
                     .steps
@@ -257,7 +310,7 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
     match stands {
         Standing::RolledBack { .. } | Standing::Cancelled => ways.push(afresh),
         Standing::NeedsAttention { .. } | Standing::Halted { .. } if state.end.is_none() => ways.push(cancel),
-        Standing::NeedsAttention { .. } | Standing::Halted { .. } => {}
+        Standing::NeedsAttention { .. } | Standing::Halted { .. } => ways.push(afresh),
         Standing::Complete | Standing::Resting | Standing::Open => {}
     }
     if !matches!(stands, Standing::Complete) {
@@ -267,23 +320,27 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
 }
 
 /// What `resolve` can say about a step, in words that tell the two directions apart.
-fn resolutions(id: &StepId, status: &Status) -> Vec<(String, &'static str)> {
+fn resolutions(state: &State, id: &StepId, status: &Status) -> Vec<(String, &'static str)> {
     let compensation = match status {
         Status::Interrupted(cut) => cut.direction == Direction::Compensation,
         _ => true,
     };
+    // What follows on the answer, as long as the run goes on.
+    let (done, undone) = match (&state.end, compensation, &state.course) {
+        (Some(_), _, _) => ("", ""),
+        (None, true, _) => ("", ", so that it runs again"),
+        (None, false, Course::Back(_)) => (", so that it is taken back", ", and the rollback goes on"),
+        (None, false, Course::Forward | Course::Resting) => ("", ", so that it runs again"),
+    };
     if compensation {
         vec![
-            (format!("say that step `{id}` is taken back, because you saw to it"), "done"),
-            (
-                format!("say that the compensation of step `{id}` had no effect, so that it runs again"),
-                "undone",
-            ),
+            (format!("say that step `{id}` is taken back, because you saw to it{done}"), "done"),
+            (format!("say that the compensation of step `{id}` had no effect{undone}"), "undone"),
         ]
     } else {
         vec![
-            (format!("say that step `{id}` took effect, because you have seen it"), "done"),
-            (format!("say that step `{id}` had no effect, so that it runs again"), "undone"),
+            (format!("say that step `{id}` took effect, because you have seen it{done}"), "done"),
+            (format!("say that step `{id}` had no effect{undone}"), "undone"),
         ]
     }
 }

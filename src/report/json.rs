@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::guard;
-use super::shown::{SHOWN_VERSION, event_json};
+use super::shown::{SHOWN_VERSION, event_line};
 use super::{Level, Reporter};
 use crate::saga::{Event, State};
 
@@ -23,7 +23,7 @@ pub fn json(out: Box<dyn Write + Send>) -> Json {
 
 impl Reporter for Json {
     fn event(&mut self, state: &State, event: &Event) {
-        self.put(&event_json(state, event));
+        self.put(&event_line(state, event));
     }
 
     fn note(&mut self, level: Level, text: &str) {
@@ -31,7 +31,8 @@ impl Reporter for Json {
             Level::Info => "info",
             Level::Warning => "warning",
         };
-        self.put(&json!({ "v": SHOWN_VERSION, "type": "note", "level": level, "text": text }));
+        let note = json!({ "v": SHOWN_VERSION, "type": "note", "level": level, "text": text });
+        self.put(&json_line(&note));
     }
 
     fn finish(&mut self) {
@@ -40,18 +41,22 @@ impl Reporter for Json {
 }
 
 impl Json {
-    fn put(&mut self, value: &Value) {
-        let line = format!("{}\n", one_line(value));
+    fn put(&mut self, line: &str) {
+        let line = format!("{line}\n");
         drop(self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()));
     }
 }
 
-/// A value as one line of ASCII-safe controls: what could deceive a reader of the raw line is escaped, so
-/// that a program still reads exactly what was there.
-pub(super) fn one_line(value: &Value) -> String {
-    let raw = value.to_string();
+/// An object as one line without its end, safe to look at: for answers that are no events.
+pub fn json_line(value: &Value) -> String {
+    one_line(&value.to_string())
+}
+
+/// JSON in which everything that could deceive a reader of the raw line is escaped; a program still reads
+/// exactly what was there.
+pub(super) fn one_line(raw: &str) -> String {
     if raw.is_ascii() && !raw.contains('\u{7f}') {
-        return raw;
+        return raw.to_owned();
     }
     let mut line = String::with_capacity(raw.len());
     for c in raw.chars() {
@@ -75,7 +80,7 @@ mod tests {
     #[test]
     fn what_deceives_is_escaped_and_read_back_as_it_was() {
         let value = json!({ "text": "a\u{202e}b\u{9b}c\u{1b}\u{e0041}\u{7f}ü" });
-        let line = one_line(&value);
+        let line = json_line(&value);
         assert_eq!(line, r#"{"text":"a\u202eb\u009bc\u001b\udb40\udc41\u007fü"}"#);
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }

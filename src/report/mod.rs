@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::plan::StepId;
-use crate::saga::{Event, Stamp, State, StepEvent, Trace, What};
+use crate::saga::{Direction, Event, Stamp, State, StepEvent, Trace, What};
 
 mod ending;
 pub mod exit;
@@ -26,12 +26,12 @@ mod words;
 
 pub use ending::ending;
 pub use guard::shell_word;
-pub use json::{Json, json};
+pub use json::{Json, json, json_line};
 pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};
-pub use shown::{SHOWN_VERSION, event_json};
+pub use shown::{SHOWN_VERSION, event_json, event_line};
 pub use status::{standing_word, status_json, status_text};
-pub use terminal::{Terminal, terminal};
+pub use terminal::{Lines, Terminal, terminal};
 
 /// Something that shows a run while it happens.
 pub trait Reporter {
@@ -101,6 +101,8 @@ pub struct Context<'a> {
     pub options: &'a str,
     /// The present.
     pub now: Stamp,
+    /// When there is something to do again without anybody's doing, in milliseconds from now.
+    pub wake_ms: Option<u64>,
 }
 
 /// What the last attempts that did not end well left to read, by step.
@@ -109,7 +111,7 @@ pub struct Context<'a> {
 /// [`Traces::event`], on replay and live.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traces {
-    by_step: BTreeMap<StepId, Trace>,
+    by_step: BTreeMap<(StepId, Direction), Trace>,
 }
 
 impl Traces {
@@ -117,12 +119,12 @@ impl Traces {
     pub fn event(&mut self, event: &Event) {
         let What::Step { step, is } = &event.what else { return };
         match is {
-            StepEvent::AttemptFailed { trace, .. } | StepEvent::Cut { trace, .. } => {
-                self.by_step.insert(step.clone(), trace.clone());
+            StepEvent::AttemptFailed { direction, trace, .. } | StepEvent::Cut { direction, trace, .. } => {
+                self.by_step.insert((step.clone(), *direction), trace.clone());
             }
             // What failed before it is not the cause of anything any more.
-            StepEvent::Started { .. } | StepEvent::Acted { .. } => {
-                self.by_step.remove(step);
+            StepEvent::Started { direction, .. } | StepEvent::Acted { direction, .. } => {
+                self.by_step.remove(&(step.clone(), *direction));
             }
             StepEvent::Decided { .. }
             | StepEvent::Probed { .. }
@@ -155,9 +157,9 @@ impl Traces {
         }
     }
 
-    /// What the last attempt of `step` left, if it did not end well.
-    pub fn of(&self, step: &StepId) -> Option<&Trace> {
-        self.by_step.get(step)
+    /// What the last attempt of `step` in this direction left, if it did not end well.
+    pub fn of(&self, step: &StepId, direction: Direction) -> Option<&Trace> {
+        self.by_step.get(&(step.clone(), direction))
     }
 }
 

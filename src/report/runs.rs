@@ -10,6 +10,9 @@ use super::{Look, guard};
 use crate::plan::RunId;
 use crate::saga::{Stamp, Standing, State, standing};
 
+/// Columns from which on everything is shown.
+const ROOMY: usize = 100;
+
 /// One run in the list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRow {
@@ -56,19 +59,23 @@ pub fn runs_text(rows: &[RunRow], look: &Look) -> String {
     let run_columns = widest(&mut runs.iter().map(String::len), "run");
     let step_columns = widest(&mut steps.iter().map(String::len), "steps");
     let word_columns = widest(&mut rows.iter().map(|row| standing_word(&row.standing).len()), "standing");
+    // When a run was opened is the first thing to go where there is no room.
+    let roomy = look.width >= ROOMY;
+    let opened_head = if roomy { format!("{:<20}  ", "opened") } else { String::new() };
     let mut text = format!(
-        "{:<run_columns$}  {:<word_columns$}  {:<step_columns$}  {:<20}  {:<20}  plan\n",
-        "run", "standing", "steps", "opened", "last event"
+        "{:<run_columns$}  {:<word_columns$}  {:<step_columns$}  {opened_head}{:<20}  plan\n",
+        "run", "standing", "steps", "last event"
     );
     for ((row, run), steps) in rows.iter().zip(&runs).zip(&steps) {
         let word = guard::pad(standing_word(&row.standing), word_columns);
         let word = standing_tone(&row.standing).paint(&word, look.color);
-        let (opened, last) = (time(&row.opened, &TimeZone::UTC), time(&row.last, &TimeZone::UTC));
-        let used = run_columns + word_columns + step_columns + 2 * 20 + 10;
+        let opened = if roomy { format!("{}  ", time(&row.opened, &TimeZone::UTC)) } else { String::new() };
+        let last = time(&row.last, &TimeZone::UTC);
+        let used = run_columns + word_columns + step_columns + opened.len() + 20 + 8;
         // A path that does not fit is worth more than a tidy edge when hardly anything of it would be left.
         let plan = guard::cut(&guard::line(&row.plan), look.width.saturating_sub(used).max(24));
         text.push_str(&format!(
-            "{run:<run_columns$}  {word}  {steps:<step_columns$}  {opened}  {last}  {plan}\n"
+            "{run:<run_columns$}  {word}  {steps:<step_columns$}  {opened}{last}  {plan}\n"
         ));
     }
     text

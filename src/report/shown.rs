@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::human::exact;
+use super::json::one_line;
 use crate::plan::StepId;
 use crate::plan::recorded::{Definition, Step};
 use crate::saga::{
@@ -20,34 +21,33 @@ pub const SHOWN_VERSION: u32 = 1;
 
 /// An event as one JSON object; `state` is the one after it.
 pub fn event_json(state: &State, event: &Event) -> Value {
+    serde_json::to_value(shown(state, event)).unwrap_or_default()
+}
+
+/// The same as one line without its end: what every object begins with (`v`, `type`, `run`) comes first.
+pub fn event_line(state: &State, event: &Event) -> String {
+    // Plain fields under string keys: serde_json cannot refuse them.
+    one_line(&serde_json::to_string(&shown(state, event)).unwrap_or_default())
+}
+
+fn shown<'a>(state: &'a State, event: &'a Event) -> Shown<'a> {
     let step = event.what.step();
-    let status = step.and_then(|id| state.step(id)).map(|(_, found)| found.status.word());
-    let shown = Shown {
+    Shown {
         v: SHOWN_VERSION,
         r#type: "event",
         run: state.run.to_string(),
         seq: event.seq,
         at: exact(&event.at),
         event: name(&event.what),
-        step: step.map(ToString::to_string),
-        status,
-    };
-    // Plain fields under string keys: serde_json cannot refuse them.
-    let mut object = to_object(serde_json::to_value(shown));
-    object.extend(to_object(serde_json::to_value(fields(&event.what))));
-    Value::Object(object)
-}
-
-fn to_object(value: serde_json::Result<Value>) -> Map<String, Value> {
-    match value {
-        Ok(Value::Object(map)) => map,
-        _ => Map::new(),
+        step: step.map(StepId::as_str),
+        status: step.and_then(|id| state.step(id)).map(|(_, found)| found.status.word()),
+        fields: fields(&event.what),
     }
 }
 
 /// What every event has.
 #[derive(Serialize)]
-struct Shown {
+struct Shown<'a> {
     v: u32,
     r#type: &'static str,
     run: String,
@@ -55,10 +55,12 @@ struct Shown {
     at: String,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<String>,
+    step: Option<&'a str>,
     /// The step's status after the event, in the manual's word.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
+    #[serde(flatten)]
+    fields: Fields<'a>,
 }
 
 /// What an event has beside that. Names are those of the manual; times are in milliseconds.

@@ -69,14 +69,15 @@ pub fn status_text(state: &State, now: &Stamp, look: &Look) -> String {
     lines.push(guard::cut(&format!("opened   {}, by {by}", ago(&state.opened)), look.width));
     lines.push(guard::cut(&format!("changed  {}", ago(&state.last)), look.width));
     lines.push(String::new());
-    lines.extend(table(state, now, look));
+    lines.extend(table(state, now, look, false));
     let mut text = lines.join("\n");
     text.push('\n');
     text
 }
 
-/// One line per step, and one per exclusive resource that somebody holds; cut to the look's width.
-pub(super) fn table(state: &State, now: &Stamp, look: &Look) -> Vec<String> {
+/// One line per step, and one per exclusive resource that somebody holds; cut to the look's width. `brief`: why
+/// a step needs attention is told elsewhere.
+pub(super) fn table(state: &State, now: &Stamp, look: &Look, brief: bool) -> Vec<String> {
     let steps = &state.definition.steps;
     let widest = steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(0);
     let words = state.steps.iter().map(|found| found.status.word().len()).max().unwrap_or(0);
@@ -84,7 +85,10 @@ pub(super) fn table(state: &State, now: &Stamp, look: &Look) -> Vec<String> {
     for (place, (step, found)) in steps.iter().zip(&state.steps).enumerate() {
         let word = tone(found).paint(&format!("{:<words$}", found.status.word()), look.color);
         let room = look.width.saturating_sub(2 + widest + 2 + words + 2);
-        let detail = guard::cut(&detail(state, place, now), room);
+        let detail = match found.needs_attention() {
+            Some(_) if brief => "needs attention".to_owned(),
+            Some(_) | None => guard::cut(&detail(state, place, now), room),
+        };
         lines.push(format!("  {:<widest$}  {word}  {detail}", step.id).trim_end().to_owned());
     }
     let held = state.holders.iter().filter(|(_, holders)| !holders.is_empty());

@@ -6,7 +6,7 @@ use super::human::{duration, wall};
 use super::words::why_cut;
 use crate::plan::recorded::Step;
 use crate::plan::WindowState;
-use crate::saga::{Answer, Stamp, State, Status, StepState, Verdict};
+use crate::saga::{Answer, Course, Stamp, State, Status, StepState, Verdict};
 use jiff::tz::TimeZone;
 
 /// An answer in words: `absent (status 502)`.
@@ -144,7 +144,8 @@ pub(super) fn detail_of_soak(step: &Step, found: &StepState, now: Option<&Stamp>
 /// What a pending step waits for.
 fn pending(state: &State, place: usize, now: &Stamp) -> String {
     let (step, found) = (&state.definition.steps[place], &state.steps[place]);
-    if state.end.is_some() {
+    // Going back, a step that has not begun waits for nothing.
+    if state.end.is_some() || matches!(state.course, Course::Back(_)) {
         return String::new();
     }
     let unmet: Vec<&str> = step

@@ -3,6 +3,7 @@
 //! One `MultiProgress` owns the terminal; lines go through it, above the bars, so that the two never fight.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
@@ -23,7 +24,9 @@ pub struct Terminal {
     zone: TimeZone,
 }
 
-/// Draws on `target`. What is drawn is cut to the look's width; failures are wrapped instead.
+/// Draws on `target`. What is drawn is cut to the look's width; what went wrong is wrapped instead.
+///
+/// A hidden target (no terminal, or a dumb one) shows nothing at all: there [`plain`](super::plain()) is right.
 pub fn terminal(target: ProgressDrawTarget, look: Look, zone: TimeZone) -> Terminal {
     Terminal { multi: MultiProgress::with_draw_target(target), bars: BTreeMap::new(), look, zone }
 }
@@ -40,7 +43,9 @@ impl Reporter for Terminal {
             clock(&event.at, &self.zone),
             columns(state, event, &words, &Look { color: false, ..self.look })
         );
-        self.put(&text, words.word, words.tone, words.weight == Weight::Failure);
+        // What went wrong is worth its lines; what went well is not.
+        let trouble = matches!(words.tone, Tone::Warn | Tone::Bad);
+        self.put(&text, words.word, words.tone, trouble);
         for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(&self.look)) {
             self.put(&format!("    {below}"), "", Tone::Plain, words.weight == Weight::Failure);
         }
@@ -71,6 +76,11 @@ impl Reporter for Terminal {
 }
 
 impl Terminal {
+    /// A writer for log lines: they appear above the bars.
+    pub fn lines(&self) -> Lines {
+        Lines { multi: self.multi.clone(), begun: Vec::new() }
+    }
+
     /// A start is seen by its bar; a line of its own would say it twice.
     fn bar_says_it(&self, event: &Event, tone: Tone) -> bool {
         let has_bar = event.what.step().is_some_and(|step| self.bars.contains_key(step));
@@ -138,6 +148,29 @@ impl Terminal {
             bar.set_message(text);
             bar.tick();
         }
+    }
+}
+
+/// Puts complete lines above the bars of the [`Terminal`] that it came from.
+#[derive(Clone)]
+pub struct Lines {
+    multi: MultiProgress,
+    /// A line that has not ended yet.
+    begun: Vec<u8>,
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun.extend_from_slice(bytes);
+        while let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.begun.drain(..=end).collect();
+            self.multi.println(guard::line(&String::from_utf8_lossy(&line)))?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,9 +1,9 @@
 //! The words for every event: one line, and what belongs under it. Plain, terminal and `events` show the same.
 
+use super::Tone;
 use super::guard;
 use super::human::{count, duration};
 use super::step::{attempt_of, shape, summary, troubles};
-use super::{Tone, exit};
 use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Step};
 use crate::saga::{
@@ -121,7 +121,9 @@ pub(super) fn line(state: &State, event: &Event) -> Line {
             "cancelling",
             format!("asked by {by}: what is in flight settles, then the run is closed, nothing is undone"),
         ),
-        What::Cancelled => Line::normal(Tone::Warn, "cancelled", "the run is closed, nothing was undone"),
+        What::Cancelled => {
+            Line::normal(Tone::Warn, "cancelled", "the run is closed, cancelling undoes nothing")
+        }
         What::RollbackRequested { to, failed, by, .. } => {
             let what = match to {
                 Some(step) => format!("undoing what came after step `{step}`"),
@@ -149,9 +151,7 @@ pub(super) fn line(state: &State, event: &Event) -> Line {
         }
         What::Step { step: id, is } => match state.step(id) {
             Some((step, found)) => step_line(step, found, id, is, event),
-            None => {
-                Line::failure("unknown", format!("the run has no step `{id}` (exit {})", exit::UNEXPECTED))
-            }
+            None => Line::failure("unknown", format!("the run has no step `{id}`")),
         },
     }
 }
@@ -348,10 +348,10 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
 fn inverse(step: &Step) -> String {
     match &step.compensate {
         Compensate::Inverse => {
-            let forward = step.forward.as_ref().map(|forward| format!(": the inverse of {}", forward.name));
+            let forward = step.forward.as_ref().map(|forward| format!(": the inverse of `{}`", forward.name));
             forward.unwrap_or_default()
         }
-        Compensate::Action(action) => format!(": {}", action.name),
+        Compensate::Action(action) => format!(": its own `{}`", action.name),
         Compensate::Nothing | Compensate::Irreversible(_) => String::new(),
     }
 }

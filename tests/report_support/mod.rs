@@ -230,6 +230,7 @@ impl Story {
             plan: Some("plans/frigate.toml"),
             options: "",
             now: self.now(),
+            wake_ms: Some(260_000),
         };
         ending(self.state(), asked, &Look::default(), &context)
     }
@@ -248,10 +249,10 @@ impl Story {
         page.text()
     }
 
-    pub(crate) fn json_lines(&self) -> Vec<Value> {
+    pub(crate) fn json(&self) -> String {
         let page = Page::default();
         self.through(&mut json(Box::new(page.clone())));
-        page.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        page.text()
     }
 
     pub(crate) fn stands(&self) -> runner::saga::Standing {

@@ -53,7 +53,8 @@ pub(crate) fn failed() -> Story {
     story
 }
 
-fn failing(story: &mut Story) {
+/// The first two steps go well, the third fails for good.
+pub(crate) fn failing(story: &mut Story) {
     story.done("baseline", 1, 3.2).done("stop-old", 1, 21.0);
     for attempt in 1..=3 {
         story.started("start-new", FORWARD, attempt).after(30.0);
