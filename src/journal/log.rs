@@ -1,26 +1,25 @@
-//! [`Journal`]: opening, appending, and what must hold between the two.
+//! [`Journal`]: appending, reading, and the poison after a failure. `open.rs` opens it.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bodies::Bodies;
-use super::create::{self, Layout, Meta};
+use super::checkpoint;
+use super::create::Layout;
 use super::error::JournalError;
-use super::filesystem::{self, Warning};
+use super::filesystem::Warning;
 use super::head::{Head, Place};
 use super::lease::{Holder, Lease};
 use super::lock::Lock;
 use super::read::Stream;
-use super::record::{self, BODY_MAX, Hash, META, Partial, RUNS};
+use super::record::{self, BODY_MAX, Hash, Partial};
 use super::store::Store;
-use super::{checkpoint, files};
 use crate::plan::recorded::FileRef;
 use crate::plan::{PlanName, RunId};
 
 /// The leases' place among the runs.
-const LEASES: u32 = 0;
+pub(super) const LEASES: u32 = 0;
 
 /// How to open a journal.
 #[derive(Debug, Clone)]
@@ -53,10 +52,10 @@ pub struct RunHead {
 
 /// The end of one chain, as this process knows it.
 #[derive(Debug, Clone)]
-struct Tail {
-    slot: u32,
-    last_seq: u64,
-    hash: Hash,
+pub(super) struct Tail {
+    pub(super) slot: u32,
+    pub(super) last_seq: u64,
+    pub(super) hash: Hash,
 }
 
 /// Events checked and encoded, to be written as one.
@@ -73,168 +72,27 @@ pub(super) struct Group {
 /// Dropping it closes it: nothing that was acknowledged needs the drop. The lock ends with it.
 #[derive(Debug)]
 pub struct Journal {
-    folder: PathBuf,
-    store: Store,
-    head: Head,
-    id: String,
-    id_bytes: [u8; 16],
-    token: u64,
-    leases: Tail,
-    runs: HashMap<RunId, Tail>,
+    pub(super) folder: PathBuf,
+    pub(super) store: Store,
+    pub(super) head: Head,
+    pub(super) id: String,
+    pub(super) id_bytes: [u8; 16],
+    pub(super) token: u64,
+    pub(super) leases: Tail,
+    pub(super) runs: HashMap<RunId, Tail>,
     /// In order of creation.
-    order: Vec<RunId>,
-    records: u64,
-    poison: Option<Arc<JournalError>>,
-    bodies: Bodies,
-    warnings: Vec<Warning>,
+    pub(super) order: Vec<RunId>,
+    pub(super) records: u64,
+    pub(super) poison: Option<Arc<JournalError>>,
+    pub(super) bodies: Bodies,
+    pub(super) warnings: Vec<Warning>,
     // Last, so that it is let go after the store.
-    lock: Option<Lock>,
+    pub(super) lock: Option<Lock>,
 }
 
 impl Journal {
-    /// Opens the journal in a state folder and appends a lease with a fencing token above all before it.
-    ///
-    /// A crash during creation leaves no journal or a whole empty one; a crash later loses nothing acknowledged.
-    ///
-    /// # Errors
-    /// [`NotFound`](JournalError::NotFound), [`Held`](JournalError::Held), [`Newer`](JournalError::Newer),
-    /// [`NotAFolder`](JournalError::NotAFolder): nothing was written. [`Damaged`](JournalError::Damaged): what is
-    /// stored does not hold together or lacks what was acknowledged. [`DiskFull`](JournalError::DiskFull),
-    /// [`Io`](JournalError::Io): no lease, so no holder.
-    pub fn open(folder: &Path, options: &Options) -> Result<Self, JournalError> {
-        let layout = Layout::of(folder);
-        match fs::metadata(folder) {
-            Ok(found) if !found.is_dir() => return Err(JournalError::NotAFolder { path: folder.to_owned() }),
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.create => {
-                files::create_folders(folder)?;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(JournalError::NotFound { folder: folder.to_owned() });
-            }
-            Err(e) => return Err(JournalError::io("look at", folder, e)),
-        }
-        // Before the lock, which would be made: a newer journal and an empty folder stay as they are.
-        if layout.exists()? {
-            layout.check_version(folder)?;
-        } else if !options.create {
-            return Err(JournalError::NotFound { folder: folder.to_owned() });
-        }
-        let lock = Lock::take(folder)?;
-        create::clear_leftovers(folder)?;
-        let bodies = Bodies::at(folder);
-        bodies.clear_unfinished()?;
-        // Again: another process may have made it, or written it anew, before we had the lock.
-        if layout.exists()? {
-            layout.check_version(folder)?;
-        } else if options.create {
-            create::create(folder)?;
-        } else {
-            return Err(JournalError::NotFound { folder: folder.to_owned() });
-        }
-        layout.check_parts()?;
-        let store = match Store::open(&layout.sled()) {
-            Err(JournalError::Io { source, .. }) if source.to_string().contains("could not acquire lock") => {
-                return Err(JournalError::Held { folder: folder.to_owned(), pid: None });
-            }
-            other => other?,
-        };
-        let mut journal = Self::recover(folder, &layout, store, lock, bodies)?;
-        journal.warnings = filesystem::warnings(folder)?;
-        journal.lease(options.holder.clone())?;
-        Ok(journal)
-    }
-
-    /// Reads what there is, and compares it with what the head file has seen.
-    fn recover(
-        folder: &Path,
-        layout: &Layout,
-        store: Store,
-        lock: Lock,
-        bodies: Bodies,
-    ) -> Result<Self, JournalError> {
-        let mut store = store;
-        match Self::recover_parts(folder, layout, &store) {
-            Ok((meta, id_bytes, head, leases, runs, order, records, token)) => Ok(Self {
-                folder: folder.to_owned(),
-                store,
-                head,
-                id: meta.id,
-                id_bytes,
-                token,
-                leases,
-                runs,
-                order,
-                records,
-                poison: None,
-                bodies,
-                warnings: Vec::new(),
-                lock: Some(lock),
-            }),
-            Err(e) => {
-                // What is damaged is left exactly as it is.
-                store.seal();
-                Err(e)
-            }
-        }
-    }
-
-    #[expect(clippy::type_complexity, reason = "taken apart at once by its one caller")]
-    fn recover_parts(
-        folder: &Path,
-        layout: &Layout,
-        store: &Store,
-    ) -> Result<(Meta, [u8; 16], Head, Tail, HashMap<RunId, Tail>, Vec<RunId>, u64, u64), JournalError> {
-        let path = layout.sled();
-        let damaged = |what: &str| JournalError::damaged(&path, what);
-        let meta = store.get(META)?.ok_or_else(|| damaged("its own record is missing"))?;
-        let meta: Meta =
-            serde_json::from_slice(&meta).map_err(|_| damaged("its own record makes no sense"))?;
-        create::check_format(folder, meta.format)?;
-        let id_bytes = meta.id_bytes().ok_or_else(|| damaged("its id makes no sense"))?;
-        let (head, place) = Head::open(&layout.head(), id_bytes)?;
-
-        let leases = tail(store, &path, &meta.id, None, LEASES)?;
-        let mut token = place.token;
-        if leases.last_seq > 0 {
-            let last = Stream::new(store, &meta.id, None, LEASES, leases.last_seq, leases.last_seq, &path)
-                .next()
-                .ok_or_else(|| damaged("the last lease is missing"))??;
-            let last: Lease =
-                serde_json::from_slice(&last.body).map_err(|_| damaged("the last lease makes no sense"))?;
-            token = token.max(last.token);
-        }
-        let (mut runs, mut order, mut records) = (HashMap::new(), Vec::new(), leases.last_seq);
-        for entry in store.scan(RUNS, RUNS) {
-            let (key, name) = entry?;
-            let slot = record::run_slot(&key).ok_or_else(|| damaged("the key of a run makes no sense"))?;
-            let run = std::str::from_utf8(&name)
-                .ok()
-                .and_then(|name| RunId::try_from(name.to_owned()).ok())
-                .ok_or_else(|| damaged("the name of a run makes no sense"))?;
-            let tail = tail(store, &path, &meta.id, Some(&run), slot)?;
-            records += 1 + tail.last_seq;
-            order.push(run.clone());
-            runs.insert(run, tail);
-        }
-        check_head(store, &path, &place, records)?;
-        Ok((meta, id_bytes, head, leases, runs, order, records, token))
-    }
-
-    /// Appends this holder's lease.
-    fn lease(&mut self, holder: Holder) -> Result<(), JournalError> {
-        self.token += 1;
-        let body = serde_json::to_vec(&Lease { token: self.token, holder }).expect("plain fields");
-        let (seq, before) = (self.leases.last_seq + 1, self.leases.hash);
-        let hash = record::chain(&before, seq, &body);
-        let mut entries = Vec::new();
-        push_event(&mut entries, LEASES, seq, &before, &hash, &body);
-        self.leases = Tail { slot: LEASES, last_seq: seq, hash };
-        self.commit(entries, 1, LEASES, seq, hash)
-    }
-
     /// Writes entries, syncs them, and notes the place reached. Any failure poisons.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         entries: Vec<(Vec<u8>, Vec<u8>)>,
         records: u64,
@@ -501,7 +359,7 @@ impl Drop for Journal {
 }
 
 /// Adds the entries of one event.
-fn push_event(
+pub(super) fn push_event(
     entries: &mut Vec<(Vec<u8>, Vec<u8>)>,
     slot: u32,
     seq: u64,
@@ -512,47 +370,4 @@ fn push_event(
     for (chunk, value) in (0..).zip(record::encode(before, hash, body)) {
         entries.push((record::event_key(slot, seq, chunk).to_vec(), value));
     }
-}
-
-/// Finds the end of a chain.
-fn tail(
-    store: &Store,
-    path: &Path,
-    journal: &str,
-    run: Option<&RunId>,
-    slot: u32,
-) -> Result<Tail, JournalError> {
-    let damaged = |seq, what: &str| JournalError::Damaged {
-        path: path.to_owned(),
-        run: run.cloned(),
-        seq,
-        what: what.to_owned(),
-    };
-    let Some((key, _)) = store.last(&record::events_prefix(slot))? else {
-        return Ok(Tail { slot, last_seq: 0, hash: record::genesis(journal, run) });
-    };
-    let (last_seq, _) = record::event_place(&key).ok_or_else(|| damaged(None, "a key makes no sense"))?;
-    let first = store.get(&record::event_key(slot, last_seq, 0))?;
-    let hash = first.and_then(|value| Partial::begin(&value).ok()).map(|partial| partial.hash);
-    Ok(Tail { slot, last_seq, hash: hash.ok_or_else(|| damaged(Some(last_seq), "it cannot be read"))? })
-}
-
-/// Refuses a journal that lacks what its head file has seen.
-fn check_head(store: &Store, path: &Path, place: &Place, records: u64) -> Result<(), JournalError> {
-    let lost = |what: String| Err(JournalError::damaged(path, what));
-    if place.records > records {
-        return lost(format!(
-            "it lacks {} of {} acknowledged records",
-            place.records - records,
-            place.records
-        ));
-    }
-    if place.seq == 0 {
-        return Ok(());
-    }
-    let found = store.get(&record::event_key(place.slot, place.seq, 0))?;
-    if found.and_then(|value| Partial::begin(&value).ok()).is_none_or(|partial| partial.hash != place.hash) {
-        return lost("the last acknowledged record is not in it".to_owned());
-    }
-    Ok(())
 }

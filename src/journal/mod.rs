@@ -19,6 +19,7 @@ mod head;
 mod lease;
 mod lock;
 mod log;
+mod open;
 mod read;
 mod record;
 mod shared;

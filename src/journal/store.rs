@@ -233,4 +233,13 @@ mod tests {
         drop(store);
         assert!(fs::read(folder.path().join("db")).unwrap() == before);
     }
+
+    #[test]
+    fn a_panic_of_sled_is_damage() {
+        let error =
+            guarded::<()>("read", Path::new("/state"), || panic!("assertion failed: lsn")).unwrap_err();
+        assert!(
+            matches!(&error, JournalError::Damaged { what, .. } if what.contains("assertion failed: lsn"))
+        );
+    }
 }
