@@ -414,5 +414,5 @@ async fn a_step_costs_little_more_than_a_bare_process() {
     }
     let ratio = ours.as_secs_f64() / bare.as_secs_f64();
     eprintln!("bare {:?}, ours {:?}, ratio {ratio:.2}", bare / (3 * count), ours / (3 * count));
-    assert!(ratio < 3.0, "{ratio}");
+    assert!(ratio < 5.0, "{ratio}");
 }

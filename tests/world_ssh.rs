@@ -459,3 +459,51 @@ async fn a_flood_comes_over_whole() {
     assert_eq!(trace.bytes, 20_000_000);
     assert_eq!(fs::metadata(world.state().join(trace.log.unwrap())).unwrap().len(), 20_000_000);
 }
+
+/// A stop that comes while the connection is made, or at once: nothing runs, or it is ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_at_any_instant_leaves_nothing_running() {
+    let (_sshd, world) = host!();
+    for (attempt, delay) in [(1, 0), (2, 0), (3, 5), (4, 15), (5, 30), (6, 60)] {
+        let (sender, stop) = Stop::channel();
+        let file = world.path(&format!("late{attempt}"));
+        let script = "sleep 0.2; echo > \"$F\"; exec sleep 975";
+        let mut call = world.call("a", attempt, ssh(json!({ "script": script, "env": { "F": file } })));
+        call.stop = stop;
+        let running = tokio::spawn(world.actions.act(call.clone()));
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        sender.fire();
+        assert_eq!(cut(running.await.unwrap()).0, CutCause::Stopped);
+        call.stop = Stop::never();
+        assert!(!matches!(world.actions.settle(call).await, Settlement::Unproved { .. }));
+        assert!(!std::path::Path::new(&file).exists());
+    }
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains("sleep\u{0}975"), "{entry:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sudo_is_asked_for_without_a_password() {
+    let (_sshd, mut world) = host!();
+    if std::process::Command::new("sudo")
+        .args(["-n", "true"])
+        .status()
+        .map_or(true, |status| !status.success())
+    {
+        eprintln!("SKIPPED: sudo is not there or asks for a password: apt-get install sudo");
+        return;
+    }
+    world.hosts.get_mut("box").unwrap().sudo = true;
+    // Root's home folder is the real one there: a journal of its own, removed at the end.
+    let journal = format!("test-{}", std::process::id());
+    let folder = world.folder.path().join("other");
+    world.actions = runner::action::Actions::new(support::world::open_as(folder, 1, &journal));
+    let operation =
+        ssh(json!({ "script": "id -u; echo $X", "env": { "X": "x" }, "outputs": { "o": "text" } }));
+    let outcome = world.actions.act(world.call("a", 1, operation)).await;
+    let clear = format!("rm -rf \"$HOME/.cache/runner/{journal}\"; rmdir \"$HOME/.cache/runner\"");
+    std::process::Command::new("sudo").args(["-n", "sh", "-c", &clear]).status().unwrap();
+    assert_eq!(acted(outcome).0["o"], "0\nx");
+}

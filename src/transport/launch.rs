@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::capture::Seen;
 
 /// How long a process that was asked to end (SIGTERM) has before it is made to (SIGKILL).
@@ -53,6 +55,12 @@ pub(crate) enum End {
     Lost(String),
     /// It never started.
     NotStarted { permanent: bool, message: String },
+}
+
+/// The instant that lies this far ahead; 30 years for one that no clock can hold.
+pub(crate) fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(30 * 365 * 86_400))
 }
 
 impl Report {

@@ -17,7 +17,7 @@ use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 use super::capture::{Capture, Stream};
-use super::launch::{End, GRACE, Launch, Program, Report};
+use super::launch::{End, GRACE, Launch, Program, Report, after};
 use super::slot::{self, Process, Slot};
 use super::stop::Stop;
 use super::{Transport, process};
@@ -59,7 +59,7 @@ pub(crate) async fn run(
     timeout: Duration,
     stop: Option<Stop>,
 ) -> Report {
-    let deadline = Instant::now() + timeout;
+    let deadline = after(timeout);
     let mut started = match start(transport, launch, slot.as_mut()) {
         Ok(started) => started,
         Err((permanent, message)) => return Report::not_started(permanent, message),
@@ -145,7 +145,10 @@ fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Res
         let Some(file) = inherit else { return command.spawn() };
         rustix::io::fcntl_setfd(file, FdFlags::empty())?;
         let child = command.spawn();
-        rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC)?;
+        if let Err(error) = rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC) {
+            // The next child would hold this slot too: it stays busy longer, and nothing is believed over too early.
+            tracing::warn!(%error, "cannot close a slot to inheritance");
+        }
         child
     });
     drop(command);

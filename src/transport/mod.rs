@@ -2,8 +2,8 @@
 //! (bounded capture, redaction, logs, slots).
 //!
 //! Knows nothing of sagas, plans or journals: it is handed names and gives back what it saw. Keeps P3 (a cut-off
-//! attempt is proved over: [`slot`], [`settle`], [`ssh`]) and P7 (secrets stay out: [`redact`]). Start reading at
-//! [`local::run`].
+//! attempt is proved over: `slot`, `settle`, `ssh`) and P7 (secrets stay out: `redact`). Start reading at
+//! `local::run`.
 
 mod capture;
 mod harmless;

@@ -90,8 +90,13 @@ impl World {
 }
 
 pub fn open(folder: PathBuf, token: u64) -> Transport {
+    open_as(folder, token, "test")
+}
+
+/// Opens the transport of another journal.
+pub fn open_as(folder: PathBuf, token: u64, journal: &str) -> Transport {
     let (state, runtime) = (folder.join("state"), folder.join("run"));
-    Transport::open(TransportOptions { state, runtime, journal: "test".to_owned(), token }).unwrap()
+    Transport::open(TransportOptions { state, runtime, journal: journal.to_owned(), token }).unwrap()
 }
 
 pub fn host(sshd: &Sshd) -> Host {

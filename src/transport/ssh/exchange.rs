@@ -18,9 +18,9 @@ use super::master::Master;
 use super::pool::Pool;
 use super::refusal::Refusal;
 use super::wrapper::{self, Call, Names};
-use crate::transport::capture::{Capture, Stream};
+use crate::transport::capture::{Capture, Seen, Stream};
 use crate::transport::harmless::one_line;
-use crate::transport::launch::{End, GRACE, Launch, Report};
+use crate::transport::launch::{End, GRACE, Launch, Report, after};
 use crate::transport::redact::Redactor;
 use crate::transport::stop::Stop;
 use crate::transport::{LogPlace, Transport};
@@ -64,21 +64,35 @@ impl Transport {
     ) -> Report {
         let names = self.names(attempt);
         let pool = &self.0.pool;
-        let mut talk = match begin(pool, target, &names, &Call::Act(launch), capture).await {
+        let host = target.shown();
+        let call = Call::Act(launch);
+        let beginning = tokio::select! {
+            biased;
+            () = fired(stop.as_ref()) => {
+                let end = End::Stopped(format!("it was stopped before it was sent to {host}"));
+                return Report { end, seen: Seen::default() };
+            }
+            // Dropped on a stop: nothing has been sent yet.
+            beginning = begin(pool, target, &names, &call, capture) => beginning,
+        };
+        let mut talk = match beginning {
             Ok(talk) => talk,
             Err(refusal) => return Report::not_started(refusal.permanent, refusal.message),
         };
         talk.close_stdin = true;
-        let Some(cut) = talk.run(Instant::now() + timeout, stop.as_ref()).await else {
+        let Some(cut) = talk.run(after(timeout), stop.as_ref()).await else {
             return talk.report(pool, target, &names, launch).await;
         };
+        // What was not sent whole by now is never sent whole, and so never runs.
+        if !talk.header.is_empty() {
+            talk.stdin = None;
+        }
         let limit = Instant::now() + END_MAX;
         let (ended, _) = futures_util::join!(end_attempt(pool, target, &names), talk.run(limit, None));
         let how = match ended {
             Ok(()) => "it was ended there".to_owned(),
             Err(reason) => format!("it may still run there, {reason}"),
         };
-        let host = target.shown();
         let end = match cut {
             Cut::TimedOut => {
                 End::TimedOut(format!("it took longer than its timeout of {timeout:?} on {host}; {how}"))
@@ -98,7 +112,7 @@ impl Transport {
     ) -> Report {
         let names = self.names("");
         let pool = &self.0.pool;
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         let call = Call::Look(launch);
         let begun = tokio::time::timeout_at(deadline, begin(pool, target, &names, &call, capture));
         let mut talk = match begun.await {
@@ -140,7 +154,7 @@ impl Transport {
             Err(refusal) => return Settled::Unproved(refusal.message),
         };
         talk.close_stdin = true;
-        let late = talk.run(Instant::now() + timeout + SETTLE_SLACK, None).await.is_some();
+        let late = talk.run(after(timeout.saturating_add(SETTLE_SLACK)), None).await.is_some();
         let host = target.shown();
         if late {
             return Settled::Unproved(format!("{host} does not say whether the attempt is over"));
@@ -320,12 +334,7 @@ impl Talk {
     async fn run(&mut self, deadline: Instant, stop: Option<&Stop>) -> Option<Cut> {
         let late = tokio::time::sleep_until(deadline);
         tokio::pin!(late);
-        let stopped = async {
-            match stop {
-                Some(stop) => stop.fired().await,
-                None => std::future::pending().await,
-            }
-        };
+        let stopped = fired(stop);
         tokio::pin!(stopped);
         while !self.is_over() {
             let sending = self.sent < self.header.len();
@@ -491,6 +500,13 @@ fn processes(list: &str) -> Vec<(u32, String)> {
             Some((pid.parse().ok()?, one_line(name)))
         })
         .collect()
+}
+
+async fn fired(stop: Option<&Stop>) {
+    match stop {
+        Some(stop) => stop.fired().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn readable(pipe: Option<&pipe::Receiver>) {

@@ -165,9 +165,10 @@ mod tests {
 
     /// Sends a header through the bootstrap as a login shell would run it.
     fn run(shell: &str, header: &str) -> std::process::Output {
+        let bootstrap = BOOTSTRAP.replace("/bin/sh", shell);
         let home = tempfile::tempdir().unwrap();
-        let mut child = Command::new(shell)
-            .args(["-c", BOOTSTRAP])
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &bootstrap])
             .env("HOME", home.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -201,7 +202,11 @@ mod tests {
             cwd: Some("/".to_owned()),
             stdin: Some(format!("{odd}\0\x01end\\")),
         };
-        for shell in ["/bin/sh", "/bin/bash"] {
+        for shell in ["/bin/sh", "/bin/bash", "/bin/bash --posix", "/bin/busybox sh"] {
+            if !std::path::Path::new(shell.split(' ').next().unwrap()).exists() {
+                eprintln!("SKIPPED: there is no {shell}: apt-get install busybox");
+                continue;
+            }
             for call in [Call::Act(&launch), Call::Look(&launch)] {
                 let output = run(shell, &header("0123abcd", &names(), &call).unwrap());
                 let expected = format!(

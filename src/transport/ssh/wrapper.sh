@@ -270,10 +270,14 @@ rn_settle() {
 rn_stop() {
   rn_home
   rn_at=$rn_dir/attempts/$rn_id
+  if mkdir "$rn_at" 2>/dev/null; then
+    # It has not begun; its header, if it still comes, finds the folder and is refused.
+    : > "$rn_at/never"
+  fi
   rn_step=TERM
   rn_until=$(( $(rn_now) + rn_grace ))
   rn_sent=
-  while [ -d "$rn_at" ] && [ ! -f "$rn_at/exit" ]; do
+  while [ -d "$rn_at" ] && [ ! -f "$rn_at/exit" ] && [ ! -f "$rn_at/never" ]; do
     rn_pid= rn_pid_start=
     read -r rn_pid rn_pid_start 2>/dev/null < "$rn_at/pid"
     if [ -n "$rn_pid" ] && [ "$rn_sent" != "$rn_step" ]; then
