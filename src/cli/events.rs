@@ -71,7 +71,7 @@ fn line(session: &Session, state: &mut Option<State>, event: &Event) -> Result<(
     };
     let folded = folded.map_err(|error| Fail::unexpected(error.to_string()))?;
     if session.json {
-        session.say(&format!("{}\n", report::event_json(&folded, event)));
+        session.say(&format!("{}\n", report::event_line(&folded, event)));
     } else {
         // Whoever asks for events wants all of them.
         let look = report::Look { verbose: 2, quiet: false, ..session.look() };

@@ -97,23 +97,21 @@ pub(super) fn ending(
     let now = SystemClock::new().now();
     let options = session.options();
     let text = screen.with(|screen| {
-        let context = report::Context { folder, traces: &screen.traces, plan, options: &options, now };
+        let context = report::Context {
+            folder,
+            traces: &screen.traces,
+            plan,
+            options: &options,
+            now,
+            wake_ms: rested.wake_ms,
+        };
         report::ending(&rested.state, asked, &session.look(), &context)
     });
     session.tell(&text);
-    let code = exit::code(&saga::standing(&rested.state), asked);
-    if let (exit::WAITING, Some(wake)) = (code, rested.wake_ms) {
-        let at = now.wall_ms.saturating_add(i64::try_from(wake).unwrap_or(i64::MAX));
-        let at = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-        if session.json {
-            let line = serde_json::json!({
-                "v": report::SHOWN_VERSION, "type": "wake", "run": rested.state.run, "at": at, "in_ms": wake,
-            });
-            session.say(&format!("{line}\n"));
-        }
-        session.tell(&format!("There is something to do again at {at}.\n"));
+    if session.json {
+        session.say(&format!("{}\n", report::json_line(&report::status_json(&rested.state, &now))));
     }
-    code
+    exit::code(&saga::standing(&rested.state), asked)
 }
 
 /// Follows a run that another process drives.

@@ -25,7 +25,7 @@ pub(super) async fn run(session: &Session, _args: &RunsArgs) -> Result<u8, Fail>
         .map(|state| RunRow::of(&if remote { state } else { as_it_is(state, now) }))
         .collect();
     if session.json {
-        session.say(&format!("{}\n", report::runs_json(&rows)));
+        session.say(&format!("{}\n", report::json_line(&report::runs_json(&rows))));
     } else {
         session.say(&report::runs_text(&rows, &session.look()));
     }

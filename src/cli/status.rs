@@ -37,13 +37,14 @@ async fn show(
     let now = SystemClock::new().now();
     let state = if access.is_remote() { state } else { as_it_is(state, now) };
     if session.json {
-        session.say(&format!("{}\n", report::status_json(&state, &now)));
+        session.say(&format!("{}\n", report::json_line(&report::status_json(&state, &now))));
         return Ok(exit::COMPLETE);
     }
     let mut traces = Traces::default();
     events.iter().for_each(|event| traces.event(event));
     let options = session.options();
-    let context = report::Context { folder, traces: &traces, plan: None, options: &options, now };
+    let context =
+        report::Context { folder, traces: &traces, plan: None, options: &options, now, wake_ms: None };
     session.say(&report::status_text(&state, &now, &session.look()));
     let ending = report::ending(&state, Asked::Status, &session.look(), &context);
     session.say(&format!("\n{ending}"));

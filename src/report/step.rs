@@ -4,8 +4,8 @@ use super::Tone;
 use super::guard;
 use super::human::{duration, wall};
 use super::words::why_cut;
-use crate::plan::recorded::Step;
 use crate::plan::WindowState;
+use crate::plan::recorded::Step;
 use crate::saga::{Answer, Course, Stamp, State, Status, StepState, Verdict};
 use jiff::tz::TimeZone;
 

@@ -93,6 +93,7 @@ pub(crate) fn definition(name: &str, description: &str, steps: Vec<Step>) -> Def
         on_failure: OnFailure::Halt,
         parallelism: 4,
         vars: [].into(),
+        given: [].into(),
         secrets: [].into(),
         hosts: [].into(),
         clusters: [].into(),
