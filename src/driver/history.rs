@@ -25,7 +25,7 @@ pub enum HistoryError {
         seq: u64,
         /// Why.
         #[source]
-        source: CodecError,
+        source: Box<CodecError>,
     },
     /// The events contradict each other.
     #[error(
@@ -36,7 +36,7 @@ pub enum HistoryError {
         run: RunId,
         /// How.
         #[source]
-        source: Illegal,
+        source: Box<Illegal>,
     },
     /// There is no such run.
     #[error("there is no run `{run}`")]
@@ -46,17 +46,15 @@ pub enum HistoryError {
     },
 }
 
+/// Stored events: sequence numbers and records.
+pub type StoredEvents = Vec<(u64, Vec<u8>)>;
+
 /// Where events can be read.
 pub trait History: Send + Sync {
     /// All runs in the order of their creation, those without events included.
     fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>>;
     /// A run's stored events from `from` on, at most `limit`.
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>>;
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<StoredEvents, HistoryError>>;
     /// The newest folded state that fits, and its place.
     fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
 }
@@ -66,12 +64,7 @@ impl History for Handle {
         Box::pin(async { Ok(Handle::runs(self).await?) })
     }
 
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>> {
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<StoredEvents, HistoryError>> {
         Box::pin(async move {
             let stored = self.read_some(run, from, limit).await?;
             Ok(stored.into_iter().map(|stored| (stored.seq, stored.body)).collect())
@@ -96,7 +89,11 @@ pub async fn events(
 ) -> Result<Vec<Event>, HistoryError> {
     let stored = history.stored(run.clone(), from, limit).await?;
     let decode = |(seq, body): (u64, Vec<u8>)| {
-        codec::decode(&body, bodies).map_err(|source| HistoryError::Event { run: run.clone(), seq, source })
+        codec::decode(&body, bodies).map_err(|source| HistoryError::Event {
+            run: run.clone(),
+            seq,
+            source: Box::new(source),
+        })
     };
     stored.into_iter().map(decode).collect()
 }
@@ -106,7 +103,7 @@ pub async fn events(
 /// # Errors
 /// [`HistoryError`]; a checkpoint that does not fit is no error, only slower.
 pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Result<State, HistoryError> {
-    let illegal = |source| HistoryError::Illegal { run: run.clone(), source };
+    let illegal = |source| HistoryError::Illegal { run: run.clone(), source: Box::new(source) };
     let checkpoint = history.checkpoint(run.clone()).await;
     let checkpoint = checkpoint.and_then(|(seq, body)| {
         let state: State = serde_json::from_slice(&body).ok()?;

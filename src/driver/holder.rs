@@ -238,7 +238,7 @@ impl Holder {
         let event = Event { seq: 1, at: self.clock.now(), what };
         let bytes = codec::encode(&event, &self.bodies).map_err(DriveError::from)?;
         Log::append(&*self.log, run.clone(), 1, vec![bytes]).await.map_err(HistoryError::Journal)?;
-        saga::open(&event).map_err(|source| HistoryError::Illegal { run, source }.into())
+        saga::open(&event).map_err(|source| HistoryError::Illegal { run, source: Box::new(source) }.into())
     }
 
     /// The handle of a run that is being driven.

@@ -10,6 +10,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::place::Pointer;
 use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request};
+use crate::driver::history::StoredEvents;
 use crate::driver::{History, HistoryError};
 use crate::journal::RunHead;
 use crate::plan::RunId;
@@ -150,12 +151,7 @@ impl History for Client {
         })
     }
 
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>> {
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<StoredEvents, HistoryError>> {
         Box::pin(async move {
             let mut answers = self.ask(Request::Read { run, from, limit }).await?;
             let mut stored = Vec::new();

@@ -1,0 +1,120 @@
+//! The fences of the house, read off its sources: what each room may name.
+//!
+//! `saga` and `plan` are pure, only the journal names sled, only the outside rooms name what reaches outside, and
+//! arrows point down. A comment may name anything; a line of code may not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(room: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "there is no room `{room}`");
+    found
+}
+
+/// The lines of code that name one of `words`, tests left out.
+fn offending(room: &str, words: &[&str]) -> Vec<String> {
+    let mut offending = Vec::new();
+    for (path, text) in sources(room) {
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("#[cfg(test)]") {
+                break;
+            }
+            let code = line.split("//").next().unwrap_or("");
+            if let Some(word) = words.iter().find(|word| code.contains(**word)) {
+                offending.push(format!("{}:{}: `{word}`: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    offending
+}
+
+fn assert_never(room: &str, words: &[&str]) {
+    let offending = offending(room, words);
+    assert!(offending.is_empty(), "room `{room}` names what it must not know:\n{}", offending.join("\n"));
+}
+
+/// What touches the outside, or reads what differs from call to call.
+const OUTSIDE: &[&str] = &[
+    "tokio",
+    "sled",
+    "openssh",
+    "rustix",
+    "indicatif",
+    "clap",
+    "getrandom",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::os",
+    "SystemTime",
+    "Instant",
+    "println!",
+    "eprintln!",
+    "rand::",
+    "HashMap::iter",
+];
+
+#[test]
+fn saga_is_pure() {
+    assert_never("saga", OUTSIDE);
+    assert_never("saga", &["toml", "minijinja", "annotate_snippets", "f32"]);
+}
+
+#[test]
+fn plan_is_pure() {
+    assert_never("plan", OUTSIDE);
+}
+
+#[test]
+fn arrows_point_down() {
+    let above = |rooms: &[&'static str]| -> Vec<String> {
+        rooms.iter().map(|room| format!("crate::{room}")).collect()
+    };
+    let rooms: &[(&str, &[&str])] = &[
+        ("plan", &["saga", "journal", "transport", "action", "check", "driver", "report", "serve", "cli"]),
+        ("saga", &["journal", "transport", "action", "check", "driver", "report", "serve", "cli"]),
+        ("journal", &["saga", "transport", "action", "check", "driver", "report", "serve", "cli"]),
+        ("transport", &["saga", "journal", "action", "check", "driver", "report", "serve", "cli"]),
+        ("action", &["journal", "check", "driver", "report", "serve", "cli"]),
+        ("check", &["journal", "driver", "report", "serve", "cli"]),
+        ("report", &["journal", "transport", "action", "check", "driver", "serve", "cli"]),
+        ("driver", &["report", "serve", "cli"]),
+        ("serve", &["action", "check", "cli"]),
+    ];
+    for (room, forbidden) in rooms {
+        let words = above(forbidden);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_never(room, &words);
+    }
+}
+
+#[test]
+fn only_the_journal_names_sled_and_only_transport_names_openssh() {
+    for room in ["action", "check", "cli", "driver", "report", "serve", "transport"] {
+        assert_never(room, &["sled"]);
+    }
+    for room in ["action", "check", "cli", "driver", "journal", "report", "serve"] {
+        assert_never(room, &["openssh::"]);
+    }
+    for room in ["action", "check", "driver", "journal", "report", "serve", "transport"] {
+        assert_never(room, &["clap::", "indicatif::MultiProgress::new()", "std::process::exit"]);
+    }
+}
