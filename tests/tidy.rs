@@ -3,6 +3,8 @@
 //! `saga` and `plan` are pure, only the journal names sled, only the outside rooms name what reaches outside, and
 //! arrows point down. A comment may name anything; a line of code may not.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
