@@ -1,7 +1,7 @@
 //! Going back: compensations in the reverse order of the recorded graph, ties by latest start.
 
 use super::decide::{Decision, Session};
-use super::door::resources_free;
+use super::door::{Free, resources_free};
 use super::event::{StepEvent, What};
 use super::outcome::{Direction, Trace};
 use super::settle;
@@ -34,10 +34,11 @@ pub(super) fn back(state: &State, session: &Session, now: &Moment, course: &Back
                 watch::undone(session, now, step, within, decision);
             }
             Status::Interrupted(cut) => {
-                settle::settle(session, step, cut, false, decision);
+                settle::settle(session, now, (step, found), cut, false, decision);
                 match cut.direction {
                     Direction::Forward => unsettled |= !cut.over && cut.attention.is_none(),
-                    Direction::Compensation => busy += 1,
+                    // One that needs a person does not hold up independent branches.
+                    Direction::Compensation => busy += usize::from(cut.attention.is_none()),
                 }
             }
             // Nothing of theirs runs: they are undone from where they are.
@@ -126,8 +127,10 @@ fn may_begin(state: &State, place: usize) -> bool {
 fn begin(state: &State, session: &Session, now: &Moment, place: usize, decision: &mut Decision) {
     let (step, found) = (&state.definition.steps[place], &state.steps[place]);
     // It first takes back what was freed.
-    if !resources_free(state, session, now, step, found, &step.frees, decision) {
-        return;
+    match resources_free(state, session, now, (step, found), Direction::Compensation, decision) {
+        Free::Yes => {}
+        Free::NotYet => return,
+        Free::Never(reason) => return decision.append(step, StepEvent::CompensationFailed { reason }),
     }
     let (direction, attempt) = (Direction::Compensation, found.compensations + 1);
     match &step.compensate {

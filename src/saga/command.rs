@@ -139,6 +139,15 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
             Ok(vec![What::RunResumed { token: *token, by, terms: terms.clone() }])
         }
         Command::Amend { definition, changes } => {
+            if !super::fold::may_amend(state, definition) {
+                return Err(match &state.end {
+                    Some(End::Cancelled | End::RolledBack { .. }) => ended(state),
+                    Some(End::Complete) | None => {
+                        let why = "has touched a step that is gone from the plan".to_owned();
+                        Refusal::RunIs { run: run(), why }
+                    }
+                });
+            }
             Ok(vec![What::PlanAmended { definition: definition.clone(), changes: changes.clone(), by }])
         }
         Command::Pause => match (&state.end, state.paused) {
@@ -178,6 +187,10 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
                 let why = "is being rolled back as a whole: it only goes back".to_owned();
                 return Err(Refusal::RunIs { run: run(), why });
             }
+            if !super::fold::widens(state, to.as_ref()) {
+                let why = "is being rolled back further than that: let it end first".to_owned();
+                return Err(Refusal::RunIs { run: run(), why });
+            }
             let steps = state.irreversible(to.as_ref());
             if !steps.is_empty() {
                 return Err(Refusal::Irreversible { run: run(), steps });
@@ -187,6 +200,9 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
                 Course::Forward | Course::Resting => None,
             };
             Ok(vec![What::RollbackRequested { to: to.clone(), parallel: (*parallel).max(1), failed, by }])
+        }
+        Command::Approve { step, note: _ } if lost(state, step)? => {
+            Ok(vec![of(step, StepEvent::ReadyRegained { by: Some(by) })])
         }
         Command::Approve { step, note } => {
             let (request, note) = (asked(state, step)?, note.clone());
@@ -242,8 +258,22 @@ fn find<'a>(
     state.step(step).ok_or_else(|| Refusal::NoSuchStep { run: state.run.to_string(), step: step.clone() })
 }
 
+/// Whether a soak stands still because the way back no longer works: a gate like the others.
+fn lost(state: &State, step: &StepId) -> Result<bool, Refusal> {
+    let (_, found) = find(state, step)?;
+    let lost = matches!(&found.status, Status::Soaking(soaking) if soaking.ready_lost.is_some());
+    Ok(lost && state.end.is_none() && state.course == Course::Forward)
+}
+
 fn asked(state: &State, step: &StepId) -> Result<u64, Refusal> {
     let (_, found) = find(state, step)?;
+    if state.end.is_some() {
+        return Err(ended(state));
+    }
+    if matches!(state.course, Course::Back(_)) {
+        let why = "is being rolled back".to_owned();
+        return Err(Refusal::RunIs { run: state.run.to_string(), why });
+    }
     match (&found.status, &found.door.gate) {
         (Status::AwaitingApproval, GateState::Asked(request)) => Ok(request.seq),
         (status, gate) => Err(Refusal::StepIs {

@@ -83,6 +83,22 @@ impl Ask {
         }
     }
 
+    /// Whether it looks on behalf of a step that has not begun.
+    pub(super) fn is_at_the_door(&self) -> bool {
+        match self {
+            Ask::When(_) | Ask::Probe(_) | Ask::PreImage(_) => true,
+            Ask::Evidence(_)
+            | Ask::Gone { .. }
+            | Ask::Act { .. }
+            | Ask::Settle { .. }
+            | Ask::SettleProbe(_)
+            | Ask::Verify(_)
+            | Ask::Undone(_)
+            | Ask::Sample(_)
+            | Ask::Ready(_) => false,
+        }
+    }
+
     /// Whether waiting for it is waiting for the world and not for us: `--no-wait` does not.
     pub fn is_long(&self) -> bool {
         match self {
@@ -109,6 +125,9 @@ pub struct Session {
     pub tries: BTreeMap<Ask, u32>,
     /// Good samples that are not saved yet.
     pub tails: BTreeMap<StepId, Tail>,
+    /// Looks in flight that were started before the world or the plan changed under them: their answers are
+    /// dropped, and it is looked again.
+    pub outdated: BTreeSet<Ask>,
     /// A person stops the process: nothing new starts.
     pub stopping: bool,
 }
@@ -153,6 +172,11 @@ impl Decision {
         self.start.push(Start { ask, after_ms });
     }
 
+    /// Whether this pass starts an attempt already.
+    pub(super) fn acts(&self) -> bool {
+        self.start.iter().any(|start| matches!(start.ask, Ask::Act { .. }))
+    }
+
     /// Starts an attempt together with its intent.
     pub(super) fn act(&mut self, step: &Step, direction: Direction, attempt: u32) {
         self.append(step, StepEvent::Started { direction, attempt });
@@ -181,7 +205,11 @@ pub fn decide(state: &State, session: &Session, now: &Moment) -> Decision {
     match &state.course {
         Course::Forward => forward(state, session, now, &mut decision),
         Course::Back(course) => back::back(state, session, now, course, &mut decision),
-        Course::Resting => {}
+        Course::Resting => {
+            if state.cancelling {
+                decision.append.push(What::Cancelled);
+            }
+        }
     }
     decision
 }
@@ -198,8 +226,8 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
             Status::Running { .. } | Status::Compensating { .. } => unsettled = true,
             Status::Retrying { pause } => {
                 let left = pause.left_ms(&now.at);
-                if holding {
-                    // A new attempt would be a new start.
+                if holding || !state.index.needs_met(place) {
+                    // A new attempt would be a new start; an amendment may have given it a new need.
                 } else if left > 0 {
                     decision.wake(left);
                 } else if slots > 0 {
@@ -213,15 +241,19 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
             }
             Status::Interrupted(cut) => {
                 unsettled = true;
-                settle::settle(session, step, cut, true, decision);
+                settle::settle(session, now, (step, found), cut, true, decision);
             }
-            Status::AwaitingApproval => door::gate(state, session, step, found, decision),
+            Status::AwaitingApproval => {
+                if !state.cancelling {
+                    door::gate(state, session, step, found, decision);
+                }
+            }
             Status::Soaking(soaking) => {
                 if !holding {
                     watch::soak(session, now, step, soaking, decision);
                 }
             }
-            // A rollback to a step was resumed by one that left these in motion: they end as they began.
+            // A run does not go forward before its rollback to a step has ended.
             Status::CompensationRetrying { .. } | Status::UndoingCheck { .. } => {}
             Status::Pending
             | Status::Done
@@ -281,6 +313,28 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
     if state.index.all_ended_well() && state.terms.forward {
         decision.append.push(What::Completed);
     }
+    // What fails in this pass stops what would start in it: the next pass sees the failure.
+    if decision.append.iter().any(fails) {
+        decision.append.retain(|what| !starts(what));
+        decision.start.clear();
+    }
+}
+
+fn fails(what: &What) -> bool {
+    matches!(what, What::Step { is: StepEvent::Failed { .. }, .. })
+}
+
+/// Whether an event begins something that a failure elsewhere would have stopped.
+fn starts(what: &What) -> bool {
+    let What::Step { is, .. } = what else { return false };
+    matches!(
+        is,
+        StepEvent::Started { .. }
+            | StepEvent::VerifyBegan
+            | StepEvent::SoakBegan
+            | StepEvent::Satisfied { .. }
+            | StepEvent::Skipped { .. }
+    )
 }
 
 /// How many more steps may be in flight.
@@ -301,18 +355,7 @@ fn free_slots(state: &State, session: &Session) -> usize {
         | Status::Compensated
         | Status::CompensationFailed { .. } => false,
     });
-    let at_the_door = session.in_flight.iter().filter(|ask| match ask {
-        Ask::When(_) | Ask::Probe(_) | Ask::PreImage(_) => true,
-        Ask::Evidence(_)
-        | Ask::Gone { .. }
-        | Ask::Act { .. }
-        | Ask::Settle { .. }
-        | Ask::SettleProbe(_)
-        | Ask::Verify(_)
-        | Ask::Undone(_)
-        | Ask::Sample(_)
-        | Ask::Ready(_) => false,
-    });
+    let at_the_door = session.in_flight.iter().filter(|ask| ask.is_at_the_door());
     let most = usize::try_from(state.definition.parallelism).unwrap_or(usize::MAX);
     most.saturating_sub(moving.count() + at_the_door.count())
 }

@@ -1,7 +1,7 @@
 //! At the door of a step, in this order: needs → `when` → probe → approval → window → exclusive resources →
 //! probe again if more than a minute has passed → pre-image → intent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Ask, Decision, POLL_MS, Session, unknown_pause};
 use super::event::StepEvent;
@@ -48,8 +48,13 @@ pub(super) fn door(
             None => return look(Ask::Probe(step.id.clone()), decision),
             Some(seen) => match seen.answer.verdict {
                 Verdict::Holds => {
-                    let outputs = seen.answer.outputs.clone();
-                    return decision.append(step, StepEvent::Satisfied { outputs });
+                    // It is in flight while it is verified.
+                    if *slots > 0 {
+                        *slots -= 1;
+                        let outputs = seen.answer.outputs.clone();
+                        decision.append(step, StepEvent::Satisfied { outputs });
+                    }
+                    return;
                 }
                 Verdict::Unknown => {
                     let since = seen.unknown_since.unwrap_or(seen.at);
@@ -85,15 +90,23 @@ pub(super) fn door(
         // Looks again at least once a minute: the wall clock may be set meanwhile.
         return decision.wake(wait.clamp(1, FRESH_MS));
     }
-    if !resources_free(state, session, now, step, found, &step.takes, decision) {
-        return;
+    match resources_free(state, session, now, (step, found), Direction::Forward, decision) {
+        Free::Yes => {}
+        Free::NotYet => return,
+        Free::Never(reason) => return decision.append(step, StepEvent::Failed { reason }),
     }
     if probing && found.door.probe.as_ref().is_some_and(|seen| now.at.since_ms(&seen.at) > FRESH_MS) {
         return look(Ask::Probe(step.id.clone()), decision);
     }
     let Some(forward) = &step.forward else {
-        let begin = if step.soak.is_some() { StepEvent::SoakBegan } else { StepEvent::VerifyBegan };
-        return decision.append(step, begin);
+        if step.soak.is_some() {
+            return decision.append(step, StepEvent::SoakBegan);
+        }
+        if *slots > 0 {
+            *slots -= 1;
+            decision.append(step, StepEvent::VerifyBegan);
+        }
+        return;
     };
     if found.pre_image.is_none() && !found.owned && takes_pre_image(&forward.name) {
         return look(Ask::PreImage(step.id.clone()), decision);
@@ -104,30 +117,61 @@ pub(super) fn door(
     }
 }
 
-/// Whether every other owner of these resources has let go and is seen to be gone; looks at what is not known.
+/// Whether a step may have the resources it needs.
+pub(super) enum Free {
+    /// Every other owner has let go and is seen to be gone.
+    Yes,
+    /// Not now.
+    NotYet,
+    /// Another owner holds one, nothing in the run is left that would make it let go, and no check can see
+    /// whether it has.
+    Never(String),
+}
+
+/// Whether every other owner of what this direction needs has let go and is seen to be gone; looks at what is
+/// not known.
 pub(super) fn resources_free(
     state: &State,
     session: &Session,
     now: &Moment,
-    step: &Step,
-    found: &StepState,
-    wanted: &BTreeMap<String, String>,
+    (step, found): (&Step, &StepState),
+    direction: Direction,
     decision: &mut Decision,
-) -> bool {
-    let mut free = true;
+) -> Free {
+    let wanted = match direction {
+        Direction::Forward => &step.takes,
+        Direction::Compensation => &step.frees,
+    };
+    // Two that start in one pass would not see each other: the next pass does.
+    if !wanted.is_empty() && decision.acts() {
+        return Free::NotYet;
+    }
+    let mut free = Free::Yes;
     for (name, owner) in wanted {
-        let holders = state.holders.get(name);
-        if holders.is_some_and(|holders| holders.iter().any(|holder| holder != owner)) {
-            free = false;
-            continue;
-        }
-        let Some(resource) = state.definition.resources.get(name) else { continue };
-        for (other, checks) in resource.gone.iter().filter(|(other, _)| *other != owner) {
+        let nobody = BTreeSet::new();
+        let holders = state.holders.get(name).unwrap_or(&nobody);
+        let none = BTreeMap::new();
+        let gone = state.definition.resources.get(name).map_or(&none, |resource| &resource.gone);
+        let others: BTreeSet<&String> = holders.iter().chain(gone.keys()).filter(|o| *o != owner).collect();
+        for other in others {
+            let holds = holders.contains(other);
+            if holds && will_let_go(state, direction, name, other) {
+                free = Free::NotYet;
+                continue;
+            }
             let seen = found.door.gone.get(name).and_then(|by_owner| by_owner.get(other));
-            let gone =
-                |seen: &Seen| seen.answer.verdict == Verdict::Holds && now.at.since_ms(&seen.at) <= FRESH_MS;
-            if !checks.is_empty() && !seen.is_some_and(gone) {
-                free = false;
+            let fresh = |seen: &&Seen| now.at.since_ms(&seen.at) <= FRESH_MS;
+            let fresh = seen.filter(fresh).map(|seen| seen.answer.verdict);
+            if gone.get(other).is_none_or(Vec::is_empty) {
+                if holds {
+                    return Free::Never(held(name, other));
+                }
+            } else if fresh != Some(Verdict::Holds) {
+                // Going forward a person may still end it; a rollback does not wait for what nobody will do.
+                if holds && direction == Direction::Compensation && fresh == Some(Verdict::Absent) {
+                    return Free::Never(held(name, other));
+                }
+                free = Free::NotYet;
                 let (resource, owner) = (name.clone(), other.clone());
                 let ask = Ask::Gone { step: step.id.clone(), resource, owner };
                 decision.look(session, ask, |_| POLL_MS);
@@ -135,6 +179,23 @@ pub(super) fn resources_free(
         }
     }
     free
+}
+
+fn held(resource: &str, owner: &str) -> String {
+    format!("`{resource}` is held by `{owner}`, and no step is left that makes it let go")
+}
+
+/// Whether a step is still to come that makes this owner let go.
+fn will_let_go(state: &State, direction: Direction, resource: &str, owner: &str) -> bool {
+    let mut steps = state.definition.steps.iter().zip(&state.steps).enumerate();
+    steps.any(|(place, (step, found))| match direction {
+        Direction::Forward => {
+            step.frees.get(resource).is_some_and(|o| o == owner) && !found.status.ended_well()
+        }
+        Direction::Compensation => {
+            step.takes.get(resource).is_some_and(|o| o == owner) && state.index.is_to_undo(place)
+        }
+    })
 }
 
 /// A step at its gate.
@@ -154,7 +215,12 @@ pub(super) fn gate(
             }
         }
         GateState::Answered(_) => decision.look(session, Ask::Evidence(step.id.clone()), unknown_pause),
-        GateState::Shut | GateState::Open { .. } => {}
+        // A rejection whose second half was lost with the process that wrote it.
+        GateState::Shut => {
+            let reason = found.trouble.clone().unwrap_or_else(|| "rejected".to_owned());
+            decision.append(step, StepEvent::Failed { reason });
+        }
+        GateState::Open { .. } => {}
     }
     debug_assert!(matches!(found.status, Status::AwaitingApproval));
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use super::event::{Event, StepEvent, Terms, What};
 use super::index::Index;
 use super::outcome::{CutCause, Direction, Verdict};
-use super::settle::SETTLE_MS;
+use super::settle::{SETTLE_MS, by_the_world};
 use super::soak::{Sample, Soaking};
 use super::state::{
     Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
 };
 use super::time::{Stamp, Wait};
 use crate::plan::StepId;
-use crate::plan::recorded::Definition;
+use crate::plan::recorded::{Compensate, Definition, OnFailure};
 
 /// An event that cannot follow on a state. From a journal it means damage or a bug, and nothing is guessed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -103,7 +103,7 @@ pub fn fold(state: &mut State, event: &Event) -> Result<(), Illegal> {
                 .place(step)
                 .ok_or_else(|| Illegal::NoSuchStep { seq: event.seq, step: step.clone() })?;
             let before = state.steps[place].status.clone();
-            let legal = step_event(state, place, is, event);
+            let legal = run_admits(state, place, is) && step_event(state, place, is, event);
             if legal {
                 let mut index = std::mem::take(&mut state.index);
                 index.changed(state, place, &before);
@@ -144,10 +144,14 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             if *token < state.token {
                 return false;
             }
+            let taken_over = *token > state.token;
             state.token = *token;
-            resume(state, terms, event.at);
+            resume(state, terms, event.at, taken_over);
         }
         What::PlanAmended { definition, changes, .. } => {
+            if !may_amend(state, definition) {
+                return false;
+            }
             let matters: BTreeSet<_> =
                 changes.iter().filter(|c| c.matters).filter_map(|c| c.step.as_ref()).collect();
             amend(state, definition, &matters);
@@ -160,7 +164,7 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             state.end = Some(End::Cancelled);
         }
         What::RollbackRequested { to, parallel, failed, .. } => {
-            if matches!(state.end, Some(End::RolledBack { .. })) {
+            if matches!(state.end, Some(End::RolledBack { .. })) || !widens(state, to.as_ref()) {
                 return false;
             }
             state.end = None;
@@ -175,13 +179,20 @@ fn run_event(state: &mut State, event: &Event) -> bool {
         }
         What::RolledBack => {
             let Course::Back(back) = &state.course else { return false };
+            if state.end.is_some() || !state.index.nothing_to_undo() {
+                return false;
+            }
             let back = back.clone();
             if back.to.is_some() {
                 let scope = state.index.after(back.to.as_ref());
-                for place in (0..state.steps.len()).filter(|&p| scope.contains(p)) {
-                    let old = &state.steps[place];
-                    let (attempts, compensations) = (old.attempts, old.compensations);
-                    state.steps[place] = StepState { attempts, compensations, ..StepState::fresh() };
+                for (place, step) in state.steps.iter_mut().enumerate() {
+                    if scope.contains(place) {
+                        let (attempts, compensations) = (step.attempts, step.compensations);
+                        *step = StepState { attempts, compensations, ..StepState::fresh() };
+                    } else if let Status::Verifying(verifying) = &mut step.status {
+                        // Nobody looked in the meantime.
+                        verifying.within = Wait::new(event.at, verifying.within.length_ms);
+                    }
                 }
                 state.course = if back.then_forward { Course::Forward } else { Course::Resting };
             } else {
@@ -203,9 +214,17 @@ fn run_event(state: &mut State, event: &Event) -> bool {
 }
 
 /// A process takes the run on: every attempt without an end is cut off, waits go on by its own clock.
-fn resume(state: &mut State, terms: &Terms, at: Stamp) {
+///
+/// With the token that it had before, it is the same process: what it runs is not cut off. In a run that has
+/// ended nothing changes; one that failed with `on_failure = "rollback"` is rolled back and not tried again.
+fn resume(state: &mut State, terms: &Terms, at: Stamp, taken_over: bool) {
     state.terms = terms.clone();
-    if terms.forward && state.end.is_none() {
+    if state.end.is_some() {
+        return;
+    }
+    let goes_back = state.irreversible(None).is_empty();
+    let only_back = matches!(&state.course, Course::Back(back) if back.to.is_none());
+    if terms.forward {
         match &mut state.course {
             Course::Resting => state.course = Course::Forward,
             Course::Back(back) if back.to.is_some() => back.then_forward = true,
@@ -229,18 +248,24 @@ fn resume(state: &mut State, terms: &Terms, at: Stamp) {
             })
         };
         step.status = match std::mem::replace(&mut step.status, Status::Pending) {
-            Status::Running { attempt } => cut(Direction::Forward, attempt),
-            Status::Compensating { attempt } => cut(Direction::Compensation, attempt),
+            Status::Running { attempt } if taken_over => cut(Direction::Forward, attempt),
+            Status::Compensating { attempt } if taken_over => cut(Direction::Compensation, attempt),
             Status::Interrupted(mut cut) => {
                 cut.attention = None;
                 cut.within = Wait::new(at, cut.within.length_ms);
                 Status::Interrupted(cut)
             }
-            Status::Failed { .. } if terms.fresh_budget && terms.forward => {
-                step.door.probe = None;
+            Status::Failed { .. }
+                if terms.fresh_budget
+                    && terms.forward
+                    && !only_back
+                    && !(goes_back && definition.on_failure == OnFailure::Rollback) =>
+            {
                 Status::Pending
             }
-            Status::CompensationFailed { .. } => Status::CompensationRetrying { pause: Wait::new(at, 0) },
+            Status::CompensationFailed { .. } if terms.fresh_budget => {
+                Status::CompensationRetrying { pause: Wait::new(at, 0) }
+            }
             Status::Retrying { pause } => Status::Retrying { pause: pause.anchored(at) },
             Status::CompensationRetrying { pause } => {
                 Status::CompensationRetrying { pause: pause.anchored(at) }
@@ -254,11 +279,14 @@ fn resume(state: &mut State, terms: &Terms, at: Stamp) {
             }
             rest @ (Status::Pending
             | Status::AwaitingApproval
+            | Status::Running { .. }
             | Status::Soaking(_)
             | Status::Done
             | Status::Satisfied
             | Status::Skipped
             | Status::Failed { .. }
+            | Status::Compensating { .. }
+            | Status::CompensationFailed { .. }
             | Status::Compensated) => rest,
         };
         // What was seen at the door by another process is looked at again.
@@ -267,6 +295,44 @@ fn resume(state: &mut State, terms: &Terms, at: Stamp) {
             step.door.gone.clear();
         }
     }
+}
+
+/// A run that was closed or rolled back stays as it is, and what the run has touched stays in it.
+pub(super) fn may_amend(state: &State, definition: &Definition) -> bool {
+    let stays: BTreeSet<&StepId> = definition.steps.iter().map(|step| &step.id).collect();
+    let touched = |found: &StepState| found.owned || !matches!(found.status, Status::Pending);
+    let mut steps = state.definition.steps.iter().zip(&state.steps);
+    matches!(state.end, None | Some(End::Complete))
+        && steps.all(|(step, found)| stays.contains(&step.id) || !touched(found))
+}
+
+/// Whether a rollback may be asked for: an unfinished one may undo more than was asked for first, not less.
+pub(super) fn widens(state: &State, to: Option<&StepId>) -> bool {
+    let Course::Back(back) = &state.course else { return true };
+    state.index.after(to).covers(&state.index.after(back.to.as_ref()))
+}
+
+/// Whether the run as a whole admits an event about this step.
+fn run_admits(state: &State, place: usize, is: &StepEvent) -> bool {
+    if state.end.is_some() {
+        return matches!(is, StepEvent::Resolved { .. });
+    }
+    let held = state.paused || state.cancelling;
+    let back = matches!(state.course, Course::Back(_));
+    let begins = matches!(
+        is,
+        StepEvent::Started { direction: Direction::Forward, .. }
+            | StepEvent::VerifyBegan
+            | StepEvent::SoakBegan
+            | StepEvent::Satisfied { .. }
+    );
+    let begins_back = matches!(is, StepEvent::Started { direction: Direction::Compensation, .. });
+    let goes_back = begins_back || matches!(is, StepEvent::Compensated { .. });
+    let forward = state.course == Course::Forward && state.terms.forward;
+    let admitted = forward && !held && state.index.failed.is_empty() && state.index.needs_met(place);
+    (!begins || admitted)
+        && (!begins_back || !held)
+        && (!goes_back || back && state.index.undoable.contains(&place))
 }
 
 fn amend(state: &mut State, definition: &Definition, matters: &BTreeSet<&StepId>) {
@@ -379,8 +445,13 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         }
         (StepEvent::GoneLooked { resource, owner, answers }, _) => {
             let worst = super::worst(answers);
+            let gone = worst.verdict == Verdict::Holds;
             let seen = Seen { answer: worst, at, unknown_since: None };
             step.door.gone.entry(resource.clone()).or_default().insert(owner.clone(), seen);
+            if gone {
+                // Its step was left out because somebody else had ended it.
+                let_go(state, &BTreeMap::from([(resource.clone(), owner.clone())]));
+            }
         }
         (StepEvent::PreImageTaken { pre_image }, Status::Pending) if step.pre_image.is_none() => {
             step.pre_image = Some(pre_image.clone());
@@ -402,6 +473,10 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         (StepEvent::Started { direction: Direction::Compensation, attempt }, status)
             if *attempt == step.compensations + 1 && may_compensate(status) =>
         {
+            if !matches!(status, Status::CompensationRetrying { .. }) {
+                // Going back has a budget of its own.
+                (step.spent, step.cuts) = (0, 0);
+            }
             step.compensations = *attempt;
             step.started_at = Some(at);
             step.ended_at = None;
@@ -438,7 +513,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             if in_attempt(status, *direction, *attempt) =>
         {
             step.trouble = Some(message.clone());
-            step.cuts += 1;
+            step.cuts += u32::from(by_the_world(*cause));
             let within = Wait::new(at, SETTLE_MS.max(plan.timeout_ms.saturating_mul(2)));
             step.status = Status::Interrupted(Interrupted {
                 direction: *direction,
@@ -458,7 +533,10 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         (
             StepEvent::Settled { direction, attempt, done, outputs, how, again_in_ms },
             Status::Interrupted(cut),
-        ) if cut.direction == *direction && cut.attempt == *attempt => {
+        ) if cut.direction == *direction
+            && cut.attempt == *attempt
+            && (cut.over || matches!(how, super::event::How::Recorded)) =>
+        {
             // A recorded end is followed by the event that says how it ended; until then the attempt counts
             // as running again.
             let recorded = matches!(how, super::event::How::Recorded);
@@ -497,8 +575,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             | Status::AwaitingApproval
             | Status::Retrying { .. }
             | Status::Verifying(_)
-            | Status::Soaking(_)
-            | Status::Interrupted(_),
+            | Status::Soaking(_),
         ) => {
             step.status = Status::Failed { reason: reason.clone() };
             step.trouble = Some(reason.clone());
@@ -559,22 +636,26 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             *last = Some(answers.clone());
         }
         (StepEvent::Compensated { .. }, status)
-            if matches!(status, Status::UndoingCheck { .. }) || may_compensate(status) =>
+            if matches!(status, Status::UndoingCheck { .. })
+                || may_compensate(status) && plan.compensate == Compensate::Nothing =>
         {
+            // Where nothing was done, nobody has let go.
+            let undone = matches!(status, Status::UndoingCheck { .. });
             step.status = Status::Compensated;
             step.ended_at = Some(at);
-            let takes = plan.takes.clone();
-            let_go(state, &takes);
+            if undone {
+                let takes = plan.takes.clone();
+                let_go(state, &takes);
+            }
         }
-        (
-            StepEvent::CompensationFailed { reason },
-            Status::UndoingCheck { .. } | Status::CompensationRetrying { .. },
-        ) => {
+        (StepEvent::CompensationFailed { reason }, status)
+            if matches!(status, Status::UndoingCheck { .. }) || may_compensate(status) =>
+        {
             step.status = Status::CompensationFailed { reason: reason.clone() };
             step.trouble = Some(reason.clone());
             step.ended_at = Some(at);
         }
-        (StepEvent::Resolved { done, outputs, .. }, Status::Interrupted(cut)) => {
+        (StepEvent::Resolved { done, outputs, .. }, Status::Interrupted(cut)) if cut.attention.is_some() => {
             step.status = match (cut.direction, done) {
                 (Direction::Forward, true) => {
                     step.outputs = Some(outputs.clone());

@@ -14,6 +14,11 @@ impl Places {
     pub(super) fn contains(&self, place: usize) -> bool {
         self.0.get(place).copied().unwrap_or(false)
     }
+
+    /// Whether everything in `other` is in here.
+    pub(super) fn covers(&self, other: &Places) -> bool {
+        other.0.iter().enumerate().all(|(place, &there)| !there || self.contains(place))
+    }
 }
 
 /// Derived from the definition and the steps' statuses; never stored, always the same for equal states.
@@ -34,6 +39,8 @@ pub(super) struct Index {
     /// Going back: what is to be undone, and how many steps that depend on each still are.
     scope: Option<Places>,
     blockers: Vec<Option<usize>>,
+    /// Going back: how many steps are to be undone.
+    to_undo: usize,
     /// Going back: steps to be undone that nothing stands before.
     pub(super) undoable: BTreeSet<usize>,
 }
@@ -78,6 +85,7 @@ impl Index {
         if let Course::Back(back) = &state.course {
             let scope = index.after(back.to.as_ref());
             index.blockers = index.blockers(state, &scope);
+            index.to_undo = index.blockers.iter().flatten().count();
             index.undoable = (0..state.steps.len()).filter(|&p| index.blockers[p] == Some(0)).collect();
             index.scope = Some(scope);
         }
@@ -132,6 +140,7 @@ impl Index {
         if matches!(after, Status::Compensated) && !matches!(before, Status::Compensated) {
             let Some(scope) = self.scope.take() else { return };
             if self.undoable.remove(&place) {
+                self.to_undo -= 1;
                 let mut blockers = std::mem::take(&mut self.blockers);
                 let mut ready = Vec::new();
                 self.clear(state, &scope, &mut blockers, place, &mut ready);
@@ -144,7 +153,17 @@ impl Index {
 
     /// Whether nothing is left to undo.
     pub(super) fn nothing_to_undo(&self) -> bool {
-        self.blockers.iter().all(Option::is_none)
+        self.to_undo == 0
+    }
+
+    /// Whether a step is to be undone and is not yet.
+    pub(super) fn is_to_undo(&self, place: usize) -> bool {
+        self.blockers.get(place).is_some_and(Option::is_some)
+    }
+
+    /// Whether everything that a step needs has ended well.
+    pub(super) fn needs_met(&self, place: usize) -> bool {
+        self.unmet[place] == 0
     }
 
     /// What came after a step: everything that depends on it, however far. Without a step: everything.

@@ -106,6 +106,14 @@ pub fn advance(
         all.start.extend(start);
         all.wake_ms = wake_ms;
         if append.is_empty() {
+            if !state.index.failed.is_empty() || !matches!(state.course, Course::Forward) {
+                // A failure in a later pass stops the looks at doors of the passes before it.
+                let stays = |start: &Start| !start.ask.is_at_the_door();
+                for start in all.start.iter().filter(|start| !stays(start)) {
+                    session.in_flight.remove(&start.ask);
+                }
+                all.start.retain(stays);
+            }
             return Ok(all);
         }
         record(state, session, append, now, &mut all.append)?;
@@ -134,11 +142,17 @@ fn record(
 fn forget(session: &mut Session, what: &What) {
     let What::Step { step, is } = what else {
         session.tries.clear();
+        if matches!(what, What::RolledBack | What::PlanAmended { .. }) {
+            // What was looked at before says nothing about what was undone or changed since.
+            let looks = |ask: &&Ask| !matches!(ask, Ask::Act { .. } | Ask::Settle { .. });
+            session.outdated = session.in_flight.iter().filter(looks).cloned().collect();
+        }
         return;
     };
     match is {
-        StepEvent::SoakSaved { .. } => {
+        StepEvent::SoakSaved { .. } | StepEvent::SoakBegan => {
             session.tails.remove(step);
+            session.tries.retain(|ask, _| ask.step() != step);
         }
         StepEvent::VerifyLooked { .. }
         | StepEvent::UndoneLooked { .. }

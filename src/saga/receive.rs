@@ -2,13 +2,12 @@
 
 use super::decide::{Ask, Session};
 use super::event::{Evidence, How, StepEvent, What};
-use super::outcome::{Answer, CutCause, Direction, FailureClass, Outcome, Settlement, Verdict};
-use super::settle::CUTS_MAX;
+use super::outcome::{Answer, Direction, FailureClass, Outcome, Settlement, Verdict};
+use super::settle::{CUTS_MAX, pause_ms, too_often};
 use super::soak::{Sample, Soaking};
 use super::state::{Course, GateState, Interrupted, State, Status, StepState};
 use super::time::{Moment, backoff_ms};
 use super::{watch, worst};
-use crate::plan::StepId;
 use crate::plan::recorded::{OnGap, Step};
 
 /// What the driver brings back for an [`Ask`].
@@ -36,6 +35,9 @@ pub enum Reply {
 /// Turns the reply to an ask into events; takes the ask out of flight and keeps good samples in the tail.
 pub fn receive(state: &State, session: &mut Session, ask: &Ask, reply: Reply, now: &Moment) -> Vec<What> {
     session.in_flight.remove(ask);
+    if session.outdated.remove(ask) || state.end.is_some() {
+        return Vec::new();
+    }
     *session.tries.entry(ask.clone()).or_insert(0) += 1;
     let Some((step, found)) = state.step(ask.step()) else { return Vec::new() };
     let events = match (ask, reply) {
@@ -215,16 +217,9 @@ fn probed_after_cut(
             vec![StepEvent::Settled { direction, attempt, done: true, how, outputs, again_in_ms: 0 }]
         }
         Verdict::Absent | Verdict::Partial => {
-            // What the crash of a process or a person cut off goes on at once; what is cut off again and again
-            // by the world waits in between, and not for ever.
-            let ours = matches!(cut.cause, CutCause::Crash | CutCause::Stopped);
-            let again_in_ms = if ours {
-                0
-            } else {
-                backoff_ms(step.retry.backoff_ms, step.retry.max_backoff_ms, found.cuts, now.entropy)
-            };
+            let again_in_ms = pause_ms(step, found, cut, now);
             let outputs = serde_json::Map::new();
-            let reason = format!("cut off {} times in a row, last because: {}", found.cuts, cause(cut.cause));
+            let reason = too_often(found, cut);
             let how = How::Probe(answer);
             let mut events =
                 vec![StepEvent::Settled { direction, attempt, done: false, how, outputs, again_in_ms }];
@@ -244,15 +239,6 @@ fn probed_after_cut(
                 Vec::new()
             }
         }
-    }
-}
-
-fn cause(cause: CutCause) -> &'static str {
-    match cause {
-        CutCause::Crash => "the process that ran it ended",
-        CutCause::Timeout => "it took longer than its `timeout`",
-        CutCause::Connection => "the connection was lost",
-        CutCause::Stopped => "it was stopped",
     }
 }
 
@@ -400,7 +386,10 @@ fn sampled(
 
 /// The steps' tails that are not saved yet, as events: before a process ends in good order.
 pub fn unsaved(state: &State, session: &mut Session) -> Vec<What> {
-    let tails: Vec<(StepId, super::soak::Tail)> = std::mem::take(&mut session.tails).into_iter().collect();
+    let tails = std::mem::take(&mut session.tails);
+    if state.end.is_some() {
+        return Vec::new();
+    }
     tails
         .into_iter()
         .filter(|(id, _)| state.step(id).is_some_and(|(_, s)| matches!(s.status, Status::Soaking(_))))

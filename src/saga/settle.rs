@@ -3,8 +3,9 @@
 use super::decide::{Ask, Decision, Session, unknown_pause};
 use super::event::{How, StepEvent};
 use super::has_probe;
-use super::outcome::Direction;
-use super::state::Interrupted;
+use super::outcome::{CutCause, Direction};
+use super::state::{Interrupted, StepState};
+use super::time::{Moment, backoff_ms};
 use crate::plan::recorded::Step;
 
 /// How long is tried to look at what could not be looked at, in milliseconds (DESIGN section 3).
@@ -18,7 +19,8 @@ pub(super) const CUTS_MAX: u32 = 5;
 /// it is enough that it is over.
 pub(super) fn settle(
     session: &Session,
-    step: &Step,
+    now: &Moment,
+    (step, found): (&Step, &StepState),
     cut: &Interrupted,
     forward: bool,
     decision: &mut Decision,
@@ -37,15 +39,25 @@ pub(super) fn settle(
         done: false,
         how,
         outputs: serde_json::Map::new(),
-        again_in_ms: 0,
+        again_in_ms: pause_ms(step, found, cut, now),
     };
     match direction {
-        Direction::Compensation => decision.append(step, again(How::Compensation)),
+        Direction::Compensation => {
+            decision.append(step, again(How::Compensation));
+            if found.cuts >= CUTS_MAX {
+                decision.append(step, StepEvent::CompensationFailed { reason: too_often(found, cut) });
+            }
+        }
         Direction::Forward if !forward => {}
         Direction::Forward if has_probe(step) => {
             decision.look(session, Ask::SettleProbe(step.id.clone()), unknown_pause);
         }
-        Direction::Forward if step.idempotent => decision.append(step, again(How::Idempotent)),
+        Direction::Forward if step.idempotent => {
+            decision.append(step, again(How::Idempotent));
+            if found.cuts >= CUTS_MAX {
+                decision.append(step, StepEvent::Failed { reason: too_often(found, cut) });
+            }
+        }
         Direction::Forward => {
             let reason = format!(
                 "attempt {attempt} was cut off and is over, but the step has no probe that could say whether \
@@ -54,4 +66,32 @@ pub(super) fn settle(
             decision.append(step, StepEvent::AttentionNeeded { reason });
         }
     }
+}
+
+/// Whether the world cut the attempt off, and not a crash of ours or a person.
+pub(super) fn by_the_world(cause: CutCause) -> bool {
+    match cause {
+        CutCause::Timeout | CutCause::Connection => true,
+        CutCause::Crash | CutCause::Stopped => false,
+    }
+}
+
+/// What the crash of a process or a person cut off goes on at once; what the world cuts off waits in between.
+pub(super) fn pause_ms(step: &Step, found: &StepState, cut: &Interrupted, now: &Moment) -> u64 {
+    if by_the_world(cut.cause) {
+        backoff_ms(step.retry.backoff_ms, step.retry.max_backoff_ms, found.cuts, now.entropy)
+    } else {
+        0
+    }
+}
+
+/// Why an attempt that is cut off every time is not tried for ever.
+pub(super) fn too_often(found: &StepState, cut: &Interrupted) -> String {
+    let cause = match cut.cause {
+        CutCause::Crash => "the process that ran it ended",
+        CutCause::Timeout => "it took longer than its `timeout`",
+        CutCause::Connection => "the connection was lost",
+        CutCause::Stopped => "it was stopped",
+    };
+    format!("cut off {} times in a row, last because: {cause}", found.cuts)
 }
