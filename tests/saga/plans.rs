@@ -64,6 +64,7 @@ pub(crate) fn plan(steps: Vec<Step>, parallelism: u32) -> Definition {
         on_failure: OnFailure::Halt,
         parallelism,
         vars: Default::default(),
+        given: Default::default(),
         secrets: Default::default(),
         hosts: Default::default(),
         clusters: Default::default(),
