@@ -90,7 +90,7 @@ impl<'a> Sim<'a> {
 
     /// Runs to the end of everything: forward, whatever people want, and back.
     pub(crate) fn run(mut self) -> Check {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.to_the_end()));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.go_to_the_end()));
         if let Err(panic) = outcome {
             eprintln!("--- {}", self.choose.name());
             for line in self.journal.iter().skip(1).take(400) {
@@ -109,7 +109,7 @@ impl<'a> Sim<'a> {
         self.check
     }
 
-    fn to_the_end(&mut self) {
+    fn go_to_the_end(&mut self) {
         let mut rounds = 0;
         for turn in 0.. {
             assert!(turn < 20_000, "never_ends: {:?}", standing(&self.state));
@@ -193,7 +193,7 @@ impl<'a> Sim<'a> {
             }
             Ask::Gone { resource, owner, .. } => {
                 self.gone_looks += 1;
-                if self.gone_looks % 50 == 0 && self.state.course == Course::Forward {
+                if self.gone_looks.is_multiple_of(50) && self.state.course == Course::Forward {
                     // The step that would end it was left out: somebody does it by hand.
                     self.world.owners.entry(resource.clone()).or_default().remove(owner);
                 }
@@ -500,7 +500,7 @@ impl<'a> Sim<'a> {
                 }
             }
         }
-        if self.journal.len() % 2 == 0 {
+        if self.journal.len().is_multiple_of(2) {
             // The machine is rebooted, and its clock set back an hour.
             self.at = Stamp { boot: self.at.boot + 1, up_ms: 3_000, wall_ms: self.at.wall_ms - 3_600_000 };
         }
