@@ -41,10 +41,10 @@ fn many(name: &str, from: u64, count: u64, most: usize) {
 
 #[test]
 fn random_small_plans() {
-    many("random plans of up to 6 steps", 1_000_000, 1_500, 6);
+    many("random plans of up to 6 steps", 1_000_000, 600, 6);
 }
 
 #[test]
 fn random_large_plans() {
-    many("random plans of up to 60 steps", 2_000_000, 150, 60);
+    many("random plans of up to 60 steps", 2_000_000, 120, 60);
 }
