@@ -38,6 +38,7 @@ pub(crate) struct Sim<'a> {
     /// A step needed attention, so more may be in flight than the plan says.
     loosened: bool,
     most_back: usize,
+    meddled: u32,
     halts: u32,
     gone_looks: u32,
     log: Vec<String>,
@@ -74,6 +75,7 @@ impl<'a> Sim<'a> {
             thorough,
             loosened: false,
             most_back: 1,
+            meddled: 0,
             halts: 0,
             gone_looks: 0,
             log: Vec::new(),
@@ -118,6 +120,9 @@ impl<'a> Sim<'a> {
                 continue;
             }
             if self.meddling && self.meddle() {
+                self.meddled += 1;
+                // Whoever begins anew for ever never lets anything come to an end.
+                self.meddling = self.meddled < 100;
                 continue;
             }
             if let Some(which) = self.next_due() {
