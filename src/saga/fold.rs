@@ -797,3 +797,6 @@ fn name(what: &What) -> String {
     };
     format!("`{}`", name.unwrap_or_else(|| "?".to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

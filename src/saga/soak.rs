@@ -157,3 +157,99 @@ impl Soaking {
         last.map_or(0, |last| soak.every_ms.saturating_sub(now.since_ms(&last)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    fn at(minute: u64) -> Stamp {
+        Stamp { wall_ms: 0, boot: 1, up_ms: minute * MINUTE }
+    }
+
+    fn terms() -> Soak {
+        Soak {
+            for_ms: 100 * MINUTE,
+            every_ms: 5 * MINUTE,
+            max_gap_ms: 10 * MINUTE,
+            max_consecutive_failures: 1,
+            error_budget: None,
+            coverage: None,
+            on_gap: OnGap::Extend,
+        }
+    }
+
+    fn tail(good: u64, good_ms: u64, last: u64) -> Tail {
+        Tail { good, good_ms, last: Some(at(last)) }
+    }
+
+    #[test]
+    fn time_counts_between_good_samples_that_are_near_enough() {
+        let (mut terms, soak) = (terms(), Soaking { last_good: Some(at(5)), ..Soaking::began(at(0)) });
+        let none = Tail::default();
+        assert_eq!(Soaking::began(at(0)).adds(&terms, &none, &at(50)), (0, None), "the first adds nothing");
+        assert_eq!(soak.adds(&terms, &none, &at(15)), (10 * MINUTE, None));
+        assert_eq!(
+            soak.adds(&terms, &none, &at(16)),
+            (0, Some(11 * MINUTE)),
+            "unwatched time does not count"
+        );
+        assert_eq!(
+            soak.adds(&terms, &tail(1, 0, 14), &at(16)),
+            (2 * MINUTE, None),
+            "the unsaved one is nearer"
+        );
+        terms.on_gap = OnGap::Count;
+        assert_eq!(soak.adds(&terms, &none, &at(60)), (55 * MINUTE, None));
+    }
+
+    #[test]
+    fn a_soak_passes_with_enough_good_time_and_enough_of_it_watched() {
+        let mut terms = terms();
+        let soak = Soaking { good: 10, good_ms: 90 * MINUTE, ..Soaking::began(at(0)) };
+        assert_eq!(soak.stand(&terms, &tail(2, 9 * MINUTE, 99)), Stand::On);
+        assert_eq!(soak.stand(&terms, &tail(2, 10 * MINUTE, 100)), Stand::Passed);
+        // 20 samples are planned: 12 of them are 60%.
+        terms.coverage = Some(0.65);
+        assert_eq!(soak.stand(&terms, &tail(2, 10 * MINUTE, 100)), Stand::On);
+        terms.coverage = Some(0.6);
+        assert_eq!(soak.stand(&terms, &tail(2, 10 * MINUTE, 100)), Stand::Passed);
+    }
+
+    #[test]
+    fn a_soak_fails_when_bad_samples_exceed_what_is_borne() {
+        let mut terms = terms();
+        let soak = |bad, consecutive| Soaking { bad, consecutive, ..Soaking::began(at(0)) };
+        let none = Tail::default();
+        assert_eq!(soak(1, 1).stand(&terms, &none), Stand::On);
+        assert!(matches!(soak(2, 2).stand(&terms, &none), Stand::Failed(_)));
+        assert_eq!(soak(2, 2).stand(&terms, &tail(1, 0, 9)), Stand::On, "a good one ends the row");
+        terms.max_consecutive_failures = 9;
+        terms.error_budget = Some(0.1);
+        assert_eq!(soak(2, 0).stand(&terms, &none), Stand::On);
+        assert!(matches!(soak(3, 0).stand(&terms, &none), Stand::Failed(_)));
+        let gap = Soaking { gap_ms: Some(11 * MINUTE), ..Soaking::began(at(0)) };
+        assert!(matches!(gap.stand(&terms, &none), Stand::Failed(_)));
+    }
+
+    #[test]
+    fn a_sample_is_due_after_the_last_one_of_any_kind() {
+        let terms = terms();
+        let soak = Soaking { last_sample: Some(at(10)), ..Soaking::began(at(0)) };
+        assert_eq!(Soaking::began(at(0)).due_ms(&terms, &Tail::default(), &at(3)), 0);
+        assert_eq!(soak.due_ms(&terms, &Tail::default(), &at(12)), 3 * MINUTE);
+        assert_eq!(soak.due_ms(&terms, &tail(1, 0, 11), &at(12)), 4 * MINUTE);
+        assert_eq!(soak.due_ms(&terms, &tail(1, 0, 8), &at(12)), 3 * MINUTE, "a bad one came after the tail");
+        assert_eq!(soak.due_ms(&terms, &Tail::default(), &at(99)), 0);
+    }
+
+    #[test]
+    fn thirty_days_cost_a_few_hundred_saves() {
+        let day = 24 * 60 * MINUTE;
+        let terms = Soak { for_ms: 30 * day, ..terms() };
+        let saved_after = (1..).find(|&n| Soaking::worth_saving(&terms, &tail(n, n * terms.every_ms, 0)));
+        let saves = terms.for_ms / terms.every_ms / saved_after.unwrap();
+        assert!((100..=400).contains(&saves), "{saves}");
+    }
+}

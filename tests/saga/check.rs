@@ -290,7 +290,8 @@ impl Check {
                 (known.well, known.done) = (false, false);
                 self.undone_in_order.push(id.clone());
             }
-            StepEvent::CompensationFailed { .. } => self.predicted = None,
+            // What needs a person is passed by.
+            StepEvent::CompensationFailed { .. } | StepEvent::AttentionNeeded { .. } => self.predicted = None,
             StepEvent::PreImageTaken { .. } => {
                 self.needs_met(plan, id);
                 let known = self.steps.get_mut(id).expect("known");
@@ -311,7 +312,6 @@ impl Check {
             | StepEvent::Rejected { .. }
             | StepEvent::GoneLooked { .. }
             | StepEvent::Cut { .. }
-            | StepEvent::AttentionNeeded { .. }
             | StepEvent::VerifyLooked { .. }
             | StepEvent::SoakSaved { .. }
             | StepEvent::SoakSampled { .. }

@@ -5,7 +5,16 @@ use super::plans::random;
 use super::sim::Sim;
 
 /// Seeds that once failed: run first, for ever.
-const FAILED_ONCE: &[(u64, usize)] = &[];
+const FAILED_ONCE: &[(u64, usize)] = &[
+    (1_000_009, 6),
+    (1_000_011, 6),
+    (1_000_062, 6),
+    (1_001_930, 6),
+    (2_000_003, 60),
+    (2_000_005, 60),
+    (2_000_122, 60),
+    (2_000_170, 60),
+];
 
 fn one(seed: u64, most: usize) -> u64 {
     let mut dice = Seeded::new(seed);
@@ -41,10 +50,10 @@ fn many(name: &str, from: u64, count: u64, most: usize) {
 
 #[test]
 fn random_small_plans() {
-    many("random plans of up to 6 steps", 1_000_000, 1_500, 6);
+    many("random plans of up to 6 steps", 1_000_000, 600, 6);
 }
 
 #[test]
 fn random_large_plans() {
-    many("random plans of up to 60 steps", 2_000_000, 150, 60);
+    many("random plans of up to 60 steps", 2_000_000, 120, 60);
 }

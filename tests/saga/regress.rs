@@ -182,11 +182,13 @@ fn a_compensation_that_is_cut_off_every_time_ends_with_a_person() {
 #[test]
 fn being_stopped_by_a_person_is_no_fault_of_the_step() {
     let mut case = chain(1);
-    case.plan.steps[0].idempotent = true;
+    case.plan.steps[0].probe = Some(super::plans::operation("command"));
     let mut hand = Hand::new(&case);
+    hand.look(|ask| matches!(ask, Ask::Probe(_)), Verdict::Absent);
     for _ in 0..9 {
         hand.act(0, cut(CutCause::Stopped));
         hand.over();
+        hand.look(|ask| matches!(ask, Ask::SettleProbe(_)), Verdict::Absent);
     }
     assert!(matches!(hand.status(0), Status::Running { .. }));
 }
@@ -450,4 +452,52 @@ fn every_event_of_the_hand_is_replayed_to_the_same_state() {
     assert_eq!(undone.count(), 2, "what has nothing to undo is not started");
     assert_eq!(state.steps.len(), hand.state.steps.len());
     assert!(state.steps.iter().zip(&hand.state.steps).all(|(a, b)| a.status.word() == b.status.word()));
+}
+
+#[test]
+fn at_the_door_one_thing_comes_after_the_other() {
+    let mut case = handover(true);
+    case.make(0, Kind::Probed);
+    case.make(1, Kind::Gated);
+    let last = &mut case.plan.steps[1];
+    last.when = Some(serde_json::Value::Bool(true));
+    last.forward = Some(super::plans::operation("file"));
+    let mut hand = Hand::new(&case);
+    let only = |hand: &Hand, ask: Ask| {
+        let all: Vec<&Ask> = hand.started.iter().map(|start| &start.ask).collect();
+        assert_eq!(all, [&ask]);
+    };
+    // needs: nothing of it is looked at before the step it needs is done.
+    only(&hand, Ask::Probe(id(0)));
+    hand.look(|_| true, Verdict::Absent);
+    hand.act(0, acted());
+    only(&hand, Ask::Verify(id(0)));
+    hand.look(|_| true, Verdict::Holds);
+    // `when`, the probe, the approval with its evidence before and after.
+    only(&hand, Ask::When(id(1)));
+    hand.answer(|_| true, Reply::When(Ok(true)));
+    only(&hand, Ask::Probe(id(1)));
+    hand.look(|_| true, Verdict::Absent);
+    let evidence = || Reply::Evidence { question: "go on?".to_owned(), evidence: Vec::new() };
+    only(&hand, Ask::Evidence(id(1)));
+    hand.answer(|_| true, evidence());
+    assert!(hand.started.is_empty() && matches!(hand.status(1), Status::AwaitingApproval));
+    hand.pass(59_000);
+    hand.wish(&Command::Approve { step: id(1), note: String::new() });
+    only(&hand, Ask::Evidence(id(1)));
+    hand.answer(|_| true, evidence());
+    // The old owner has to be gone.
+    let gone = Ask::Gone { step: id(1), resource: "r".to_owned(), owner: "old".to_owned() };
+    only(&hand, gone.clone());
+    hand.look(|_| true, Verdict::Absent);
+    only(&hand, gone);
+    hand.look(|_| true, Verdict::Holds);
+    // More than a minute has passed since the probe.
+    only(&hand, Ask::Probe(id(1)));
+    hand.look(|_| true, Verdict::Partial);
+    if runner::saga::takes_pre_image("file") {
+        only(&hand, Ask::PreImage(id(1)));
+        hand.answer(|_| true, Reply::PreImage(Ok(serde_json::Value::Null)));
+    }
+    only(&hand, Ask::Act { step: id(1), direction: Direction::Forward, attempt: 1 });
 }

