@@ -50,6 +50,8 @@ pub enum Patience {
 
 /// What everybody who watches a run is told.
 pub trait Observer: Send {
+    /// The run is taken on in this state; everything that follows is told event by event.
+    fn begin(&mut self, state: &State);
     /// These events are on stable storage; `state` is the state after them.
     fn events(&mut self, state: &State, events: &[Event]);
     /// A second has passed or so.
@@ -195,6 +197,10 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut renderer =
             Renderer::new(parts.secrets.clone(), parts.cwd.clone(), parts.stop.clone(), parts.bodies.clone());
         renderer.load_files(&state.definition).map_err(DriveError::Files)?;
+        let mut parts = parts;
+        for observer in &mut parts.observers {
+            observer.begin(&state);
+        }
         let handle = RunHandle { inbox: sender.clone(), seq: follow };
         let task = Self {
             checkpointed: state.seq,
