@@ -548,8 +548,11 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
+            // Nothing is decided any more, and what was due stays due.
             self.session.stopping = true;
+            let due_ms = self.due_ms;
             self.step(vec![tails], Vec::new()).await?;
+            self.due_ms = due_ms;
         }
         self.looks.values().for_each(JoinHandle::abort);
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
