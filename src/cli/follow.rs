@@ -18,6 +18,9 @@ use crate::serve::{Answer, Client, Request, RestLine};
 pub(super) struct Screen {
     reporter: Box<dyn Reporter + Send>,
     traces: Traces,
+    /// The state after the last event that was shown: events come in batches, and each is shown with the state
+    /// that it led to.
+    shown: Option<State>,
 }
 
 impl Screen {
@@ -30,7 +33,7 @@ impl Screen {
         } else {
             Box::new(report::plain(Box::new(std::io::stdout()), look, TimeZone::UTC))
         };
-        Self { reporter, traces: Traces::default() }
+        Self { reporter, traces: Traces::default(), shown: None }
     }
 
     /// Learns from what happened before anybody looked.
@@ -63,11 +66,22 @@ impl Shared {
 }
 
 impl Observer for Shared {
+    fn begin(&mut self, state: &State) {
+        self.with(|screen| screen.shown = Some(state.clone()));
+    }
+
     fn events(&mut self, state: &State, events: &[Event]) {
         self.with(|screen| {
+            let Screen { reporter, traces, shown } = screen;
             for event in events {
-                screen.traces.event(event);
-                screen.reporter.event(state, event);
+                traces.event(event);
+                if let Some(shown) = shown
+                    && saga::fold(shown, event).is_ok()
+                {
+                    reporter.event(shown, event);
+                } else {
+                    reporter.event(state, event);
+                }
             }
         });
     }
@@ -124,6 +138,7 @@ pub(super) async fn remote(
 ) -> Result<(Rested, Option<RestLine>), Fail> {
     let run: RunId = state.run.clone();
     let mut observer = screen.clone();
+    observer.begin(&state);
     let broken = |error: crate::serve::ClientError| {
         Fail::unexpected(error.to_string())
             .help(format!("`runner status {run}` shows how far it came; the run is not hurt by it"))

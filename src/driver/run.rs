@@ -50,6 +50,8 @@ pub enum Patience {
 
 /// What everybody who watches a run is told.
 pub trait Observer: Send {
+    /// The run is taken on in this state; everything that follows is told event by event.
+    fn begin(&mut self, state: &State);
     /// These events are on stable storage; `state` is the state after them.
     fn events(&mut self, state: &State, events: &[Event]);
     /// A second has passed or so.
@@ -195,6 +197,10 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut renderer =
             Renderer::new(parts.secrets.clone(), parts.cwd.clone(), parts.stop.clone(), parts.bodies.clone());
         renderer.load_files(&state.definition).map_err(DriveError::Files)?;
+        let mut parts = parts;
+        for observer in &mut parts.observers {
+            observer.begin(&state);
+        }
         let handle = RunHandle { inbox: sender.clone(), seq: follow };
         let task = Self {
             checkpointed: state.seq,
@@ -542,8 +548,11 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
+            // Nothing is decided any more, and what was due stays due.
             self.session.stopping = true;
+            let due_ms = self.due_ms;
             self.step(vec![tails], Vec::new()).await?;
+            self.due_ms = due_ms;
         }
         self.looks.values().for_each(JoinHandle::abort);
         self.parts.log.settle().await.map_err(DriveError::Journal)?;

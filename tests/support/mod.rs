@@ -8,5 +8,7 @@
     reason = "shared by several test binaries"
 )]
 
+pub mod lab;
 pub mod sshd;
+pub mod twenty;
 pub mod world;

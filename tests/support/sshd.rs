@@ -122,6 +122,17 @@ impl Sshd {
         self.path("known_hosts").display().to_string()
     }
 
+    /// The host `box` as a plan describes it.
+    pub fn host_table(&self) -> String {
+        format!(
+            "[hosts.box]\naddress = \"{}@127.0.0.1\"\nport = {}\nidentity_file = \"{}\"\nknown_hosts = \"{}\"\n",
+            Self::user(),
+            self.port,
+            self.identity_file(),
+            self.known_hosts()
+        )
+    }
+
     /// The user that can log in: the one who runs the test.
     pub fn user() -> String {
         let id = Command::new("id").arg("-un").output().unwrap();
