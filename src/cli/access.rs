@@ -81,9 +81,7 @@ impl Access {
                         Fail::held(format!("{who} holds the journal in `{shown}` and does not answer"));
                     let help = pid.map_or_else(
                         || "find it with `fuser` on that folder and end it".to_owned(),
-                        |pid| {
-                            format!("look at it with `ps -fp {pid}`; when it hangs, end it with `kill {pid}`")
-                        },
+                        super::fail::hangs,
                     );
                     return Err(fail.help(help));
                 }

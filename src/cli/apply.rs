@@ -277,7 +277,8 @@ fn missing(errors: &[driver::SecretError]) -> Fail {
 }
 
 fn refuse(state: &State, refused: &driver::Refused) -> Fail {
-    let mut text = format!("the edited plan does not fit run `{}`; nothing was changed\n", state.run);
+    let message = format!("the edited plan does not fit run `{}`; nothing was changed", state.run);
+    let mut text = format!("error: {message}\n");
     for step in &refused.steps {
         text.push_str(&format!("\nstep `{}`: {}\n", step.step, step.why));
         text.push_str(&step.diff);
@@ -285,7 +286,7 @@ fn refuse(state: &State, refused: &driver::Refused) -> Fail {
             text.push('\n');
         }
     }
-    Fail::report(exit::USAGE, format!("error: {text}"))
+    Fail::report(exit::USAGE, message, fail::lines(&text))
 }
 
 /// Hands a run to whoever holds the journal, watches it to its rest and says how it ended.

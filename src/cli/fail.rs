@@ -6,7 +6,7 @@ use std::path::Path;
 use super::session::Session;
 use crate::driver::{HistoryError, RecordError, SubmitError};
 use crate::journal::JournalError;
-use crate::report::exit;
+use crate::report::{self, exit};
 use crate::saga::Refusal;
 
 /// A command that failed.
@@ -17,26 +17,31 @@ pub(super) struct Fail {
     message: String,
     /// What to do next.
     help: Option<String>,
-    /// Written as it stands: diagnostics with their own layout.
-    whole: bool,
+    /// What people read instead: diagnostics and differences with their own layout.
+    whole: Option<String>,
 }
 
 impl Fail {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { code: exit::USAGE, message: message.into(), help: None, whole: false }
+        Self { code: exit::USAGE, message: message.into(), help: None, whole: None }
     }
 
     pub(super) fn unexpected(message: impl Into<String>) -> Self {
-        Self { code: exit::UNEXPECTED, message: message.into(), help: None, whole: false }
+        Self { code: exit::UNEXPECTED, message: message.into(), help: None, whole: None }
     }
 
     pub(super) fn held(message: impl Into<String>) -> Self {
-        Self { code: exit::HELD, message: message.into(), help: None, whole: false }
+        Self { code: exit::HELD, message: message.into(), help: None, whole: None }
     }
 
-    /// A text that is whole in itself.
-    pub(super) fn report(code: u8, text: String) -> Self {
-        Self { code, message: text, help: None, whole: true }
+    /// A text that is whole in itself, and what it comes to in one line.
+    pub(super) fn report(code: u8, message: impl Into<String>, text: String) -> Self {
+        Self { code, message: message.into(), help: None, whole: Some(text) }
+    }
+
+    /// An end with nothing more to say.
+    pub(super) fn silent(code: u8) -> Self {
+        Self::report(code, "", String::new())
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -45,16 +50,41 @@ impl Fail {
     }
 
     pub(super) fn text(&self, session: &Session) -> String {
-        if self.whole {
-            return self.message.clone();
+        if let Some(whole) = &self.whole {
+            return whole.clone();
         }
         let (on, off) = if session.color_err { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
-        let mut text = format!("{on}error:{off} {}\n", self.message);
+        let mut text = format!("{on}error:{off} {}\n", lines(&self.message));
         if let Some(help) = &self.help {
-            text.push_str(&format!("  help: {help}\n"));
+            text.push_str(&format!("  help: {}\n", lines(help)));
         }
         text
     }
+
+    /// The same for programs: one object and its line end, or nothing where there is nothing to say. The pieces of
+    /// a diagnostic have lines of their own, before this one.
+    pub(super) fn json(&self) -> String {
+        if self.message.is_empty() {
+            return String::new();
+        }
+        let object = serde_json::json!({
+            "v": report::SHOWN_VERSION, "type": "error", "code": self.code, "message": self.message,
+            "help": self.help,
+        });
+        format!("{}\n", report::json_line(&object))
+    }
+}
+
+/// Every line of a message without anything that acts on a terminal: names in it may be anybody's.
+pub(super) fn lines(text: &str) -> String {
+    text.split('\n').map(report::text_line).collect::<Vec<_>>().join("\n")
+}
+
+/// What to do about a process that holds the journal and says nothing.
+pub(super) fn hangs(pid: u32) -> String {
+    format!(
+        "look at it with `ps -fp {pid}`; when it hangs, end it with `kill {pid}`: nothing recorded is lost"
+    )
 }
 
 /// An error and its causes in one line.
@@ -98,9 +128,9 @@ impl From<HistoryError> for Fail {
                 Fail::usage("the journal has no runs yet").help("`runner apply PLAN` starts one")
             }
             HistoryError::NoSuchRun { .. } => Fail::usage(error.to_string()).help("`runner runs` lists them"),
-            HistoryError::Holder(_) | HistoryError::Event { .. } | HistoryError::Illegal { .. } => {
-                Fail::unexpected(chain(&error))
-            }
+            HistoryError::Silent { pid } => Fail::held(error.to_string()).help(hangs(pid)),
+            HistoryError::Holder(_) => Fail::unexpected(error.to_string()).help("run the command again"),
+            HistoryError::Event { .. } | HistoryError::Illegal { .. } => Fail::unexpected(chain(&error)),
         }
     }
 }
@@ -171,14 +201,29 @@ impl From<SubmitError> for Fail {
 pub(super) fn file(what: &str, path: &Path, error: &std::io::Error) -> Fail {
     let shown = path.display();
     match error.kind() {
-        std::io::ErrorKind::NotFound => Fail::usage(format!("there is no {what} `{shown}`"))
-            .help("check the path; it is relative to the current folder"),
+        std::io::ErrorKind::NotFound => match std::fs::read_link(path) {
+            Ok(to) => Fail::usage(format!(
+                "the {what} `{shown}` is a link to `{}`, which is not there",
+                to.display()
+            ))
+            .help("bring back what it points to, or name another file"),
+            Err(_) => Fail::usage(format!("there is no {what} `{shown}`"))
+                .help("check the path; it is relative to the current folder"),
+        },
         std::io::ErrorKind::IsADirectory => {
             Fail::usage(format!("`{shown}` is a folder, not a {what}")).help("name the file in it")
         }
-        std::io::ErrorKind::PermissionDenied => {
-            Fail::usage(format!("the {what} `{shown}` may not be read by this user"))
-        }
-        _ => Fail::usage(format!("the {what} `{shown}` cannot be read: {error}")),
+        std::io::ErrorKind::PermissionDenied => Fail::usage(format!(
+            "the {what} `{shown}` may not be read by this user"
+        ))
+        .help(format!("look at its mode and at those of the folders above it with `namei -l {shown}`")),
+        std::io::ErrorKind::NotADirectory => Fail::usage(format!("there is no {what} `{shown}`"))
+            .help("something in the middle of that path is a file, not a folder"),
+        std::io::ErrorKind::InvalidInput => Fail::usage(format!("`{shown}` is not a file with text in it"))
+            .help(format!(
+                "write the {what} into a file and name that: a pipe or a device cannot be read again"
+            )),
+        _ => Fail::usage(format!("the {what} `{shown}` cannot be read: {error}"))
+            .help("look at it with `ls -l`, then name a file that can be read"),
     }
 }

@@ -27,11 +27,11 @@ impl Screen {
     pub(super) fn new(session: &Session) -> Self {
         let look = session.look();
         let reporter: Box<dyn Reporter + Send> = if session.json {
-            Box::new(report::json(Box::new(std::io::stdout())))
+            Box::new(report::json(Box::new(session.out())))
         } else if session.terminal {
             Box::new(report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system()))
         } else {
-            Box::new(report::plain(Box::new(std::io::stdout()), look, TimeZone::UTC))
+            Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
         Self { reporter, traces: Traces::default(), shown: None }
     }
@@ -172,7 +172,7 @@ pub(super) async fn remote(
                     "No longer watching run `{run}`: process {} goes on with it. `runner cancel {run}` would close it.",
                     client.pid()
                 ));
-                return Err(Fail::report(code, String::new()));
+                return Err(Fail::silent(code));
             }
         };
         match answer.map_err(broken)? {

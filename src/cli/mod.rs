@@ -115,17 +115,18 @@ enum Command {
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let table = format!("Exit codes:\n{}", exit::text());
-    let matches = Cli::command().after_long_help(table).try_get_matches_from(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let matches = Cli::command().after_long_help(table).try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed pipe is a quiet end.
-            drop(error.print());
-            return if error.use_stderr() { exit::USAGE.into() } else { exit::COMPLETE.into() };
-        }
+        Err(error) => return usage(&error, &arguments),
     };
     let session = Session::new(&cli.global);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answer = match cli.command {
+        Command::Validate(_) | Command::Status(_) | Command::Runs(_) | Command::Events(_) => true,
+        Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
+    };
     let code = match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(run(&session, cli.command));
@@ -135,14 +136,39 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => Err(Fail::unexpected(format!("cannot start: {error}"))),
     };
-    match code {
+    match code.and_then(|code| session.said(code, answer)) {
         Ok(code) => code.into(),
         Err(fail) => {
-            let text = fail.text(&session);
-            drop(std::io::stderr().lock().write_all(text.as_bytes()));
+            session.fail(&fail);
             fail.code.into()
         }
     }
+}
+
+/// What was wrong with the arguments, or the help that they asked for.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is a quiet end.
+        drop(error.print());
+        return exit::COMPLETE.into();
+    }
+    let acts = |c: char| c.is_control() && c != '\n';
+    if arguments.iter().any(|argument| argument.to_string_lossy().contains(acts)) {
+        // What was given is repeated in the message, and may act on a terminal: without colours, and harmless.
+        let text = fail::lines(&error.render().to_string());
+        drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    } else {
+        drop(error.print());
+    }
+    let options = arguments.iter().skip(1).take_while(|argument| *argument != "--");
+    if options.into_iter().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let fail = Fail::usage(message).help("`runner --help` and `runner COMMAND --help` say what there is");
+        drop(std::io::stdout().lock().write_all(fail.json().as_bytes()));
+    }
+    exit::USAGE.into()
 }
 
 async fn run(session: &Session, command: Command) -> Result<u8, Fail> {

@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::fail::Fail;
 use super::{Color, Global};
-use crate::report::{self, Look};
+use crate::report::{self, Look, exit};
 
 /// Around one command.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Session {
     /// A person sees what is drawn.
     pub(super) terminal: bool,
     width: usize,
+    /// Why a part of the answer did not reach standard output.
+    lost: Arc<Mutex<Option<std::io::Error>>>,
 }
 
 /// The environment variable with this name, if it is set and not empty.
@@ -46,6 +50,7 @@ impl Session {
             color_err: wanted(err),
             terminal: out && err,
             width: width.filter(|&width| width >= 40).unwrap_or(100),
+            lost: Arc::default(),
         }
     }
 
@@ -74,7 +79,36 @@ impl Session {
 
     /// Writes to standard output; a closed pipe is a quiet end.
     pub(super) fn say(&self, text: &str) {
-        drop(std::io::stdout().lock().write_all(text.as_bytes()));
+        drop(self.out().write_all(text.as_bytes()));
+    }
+
+    /// Standard output, which remembers when it could not be written.
+    pub(super) fn out(&self) -> Out {
+        Out(Arc::clone(&self.lost))
+    }
+
+    /// The exit code of a command, after everything was said. When a part of it did not reach standard output, a
+    /// command that was to `answer` has failed; what a run came to stays what it is.
+    pub(super) fn said(&self, code: u8, answer: bool) -> Result<u8, Fail> {
+        let Some(why) = self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(code);
+        };
+        let text = format!("standard output cannot be written, a part of the answer is missing: {why}");
+        if answer && code == exit::COMPLETE {
+            return Err(
+                Fail::unexpected(text).help("write it where there is room, then run the command again")
+            );
+        }
+        self.warn(&format!("{text}; `runner events` says it again"));
+        Ok(code)
+    }
+
+    /// Says why a command could not do what was asked.
+    pub(super) fn fail(&self, fail: &Fail) {
+        drop(std::io::stderr().lock().write_all(fail.text(self).as_bytes()));
+        if self.json {
+            self.say(&fail.json());
+        }
     }
 
     /// Writes a text for people: standard output, or standard error when programs read that.
@@ -84,11 +118,6 @@ impl Session {
         } else {
             self.say(text);
         }
-    }
-
-    /// Writes to standard error as it stands.
-    pub(super) fn err(&self, text: &str) {
-        drop(std::io::stderr().lock().write_all(text.as_bytes()));
     }
 
     /// Writes an aside to standard error, unless it is to be quiet.
@@ -102,6 +131,37 @@ impl Session {
     pub(super) fn warn(&self, text: &str) {
         let (on, off) = if self.color_err { ("\u{1b}[33m", "\u{1b}[0m") } else { ("", "") };
         drop(writeln!(std::io::stderr().lock(), "{on}warning:{off} {text}"));
+    }
+}
+
+/// Standard output. A closed pipe is a quiet end; any other failure is kept for the end of the command.
+pub(super) struct Out(Arc<Mutex<Option<std::io::Error>>>);
+
+impl Out {
+    fn keep<T>(&self, result: std::io::Result<T>) -> std::io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            if kind != std::io::ErrorKind::BrokenPipe {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        // Flushed at once: what stays in a buffer fails where nobody looks.
+        self.keep(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.keep(std::io::stdout().lock().flush())
     }
 }
 

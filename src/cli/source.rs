@@ -36,9 +36,16 @@ impl PlanFile {
         let text = bounded(&whole, PLAN_MAX + 1).map_err(|error| fail::file("plan", path, &error))?;
         let mut texts = Vec::new();
         for path in var_files {
-            let bytes = bounded(path, PLAN_MAX).map_err(|error| fail::file("var file", path, &error))?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Fail::usage(format!("the var file `{}` is not UTF-8", path.display())))?;
+            let bytes = bounded(path, PLAN_MAX + 1).map_err(|error| fail::file("var file", path, &error))?;
+            if bytes.len() > PLAN_MAX {
+                let shown = path.display();
+                return Err(Fail::usage(format!("the var file `{shown}` has more than {PLAN_MAX} bytes"))
+                    .help("a var file is TOML text with a line for each variable"));
+            }
+            let text = String::from_utf8(bytes).map_err(|_| {
+                Fail::usage(format!("the var file `{}` is not UTF-8", path.display()))
+                    .help("a var file is TOML text in UTF-8; save it in that encoding")
+            })?;
             texts.push((path.display().to_string(), text));
         }
         Ok(Self { path: whole, text, vars: vars.to_vec(), var_files: texts })
@@ -59,6 +66,8 @@ impl PlanFile {
             bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
                 std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+                std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
+                std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
                 _ => error.to_string(),
             })
         };
@@ -82,22 +91,29 @@ impl PlanFile {
                             "file": self.path(),
                             "diagnostic": diagnostic,
                         });
-                        session.say(&format!("{line}\n"));
+                        session.say(&format!("{}\n", crate::report::json_line(&line)));
                     }
                 }
                 let text = diagnostics.render(session.color_err, session.look().width);
-                Err(Fail::report(exit::USAGE, format!("{}\n", text.trim_end())))
+                let message = format!("the plan `{}` is not valid", self.path());
+                Err(Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end())))
             }
         }
     }
 }
 
 /// A file's content, at most `most` bytes of it: what is longer is refused by its length, not read.
+///
+/// Only a regular file will be the same one next time, and only that never waits for a writer.
 fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let found = std::fs::metadata(path)?;
+    if found.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());
     }
+    if !found.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    let file = std::fs::File::open(path)?;
     let mut bytes = Vec::new();
     file.take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)

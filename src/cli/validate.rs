@@ -53,7 +53,7 @@ pub(super) fn run(session: &Session, args: &ValidateArgs) -> Result<u8, Fail> {
             }
             Err(fail) => {
                 // Every plan is looked at, whatever the one before said.
-                session.err(&fail.text(session));
+                session.fail(&fail);
                 code = fail.code;
             }
         }

@@ -16,6 +16,12 @@ pub enum HistoryError {
     /// The process that holds the journal did not answer as it should.
     #[error("{0}")]
     Holder(String),
+    /// The process that holds the journal took the question and did not answer in time.
+    #[error("process {pid}, which holds the journal, does not answer")]
+    Silent {
+        /// Its process id.
+        pid: u32,
+    },
     /// An event cannot be read.
     #[error("event {seq} of run `{run}` cannot be read")]
     Event {

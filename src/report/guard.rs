@@ -43,6 +43,13 @@ pub(super) fn line(text: &str) -> String {
     safe
 }
 
+/// One line of a message, safe to print: what acts on a terminal is shown and not done.
+///
+/// For texts that carry what a user or a file system has named.
+pub fn text_line(text: &str) -> String {
+    line(text)
+}
+
 /// The last `most` lines of a text, each one safe to print.
 pub(super) fn last_lines(text: &str, most: usize) -> Vec<String> {
     let all: Vec<&str> = text.trim_end().lines().collect();

@@ -25,7 +25,7 @@ mod terminal;
 mod words;
 
 pub use ending::ending;
-pub use guard::shell_word;
+pub use guard::{shell_word, text_line};
 pub use json::{Json, json, json_line};
 pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};

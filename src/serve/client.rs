@@ -135,7 +135,10 @@ impl Answers {
 
 impl From<ClientError> for HistoryError {
     fn from(error: ClientError) -> Self {
-        HistoryError::Holder(error.to_string())
+        match error {
+            ClientError::Silent { pid } => HistoryError::Silent { pid },
+            ClientError::NotThere | ClientError::Broken { .. } => HistoryError::Holder(error.to_string()),
+        }
     }
 }
 

@@ -73,9 +73,9 @@ impl Loader<'_, '_> {
                 self.files.insert(path.text.clone(), FileRef { sha256: sha256.clone(), bytes });
                 self.contents.insert(sha256, content);
             }
-            Ok(content) => {
-                let message = format!("`{}` has {} bytes", path.text, content.len());
-                let help = format!("a file that a plan records has at most {FILE_MAX} bytes");
+            Ok(_) => {
+                let message = format!("`{}` has more than {FILE_MAX} bytes", path.text);
+                let help = "it would be recorded whole; name it in `argv` to have it read when the step runs";
                 self.problems.add_help(&span, "file-too-big", message, help);
             }
             Err(why) => {
