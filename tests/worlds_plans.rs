@@ -137,7 +137,11 @@ fn arguments() {
         settings().bind(|| insta::assert_snapshot!(name, house.shown(&said)));
         let json = house.run(&[&["--json"], words].concat());
         assert_eq!((json.code, json.err.is_empty()), (2, false));
-        assert_eq!(objects(&json.out).last().map(|last| last["type"].clone()), Some("error".into()), "{name}");
+        assert_eq!(
+            objects(&json.out).last().map(|last| last["type"].clone()),
+            Some("error".into()),
+            "{name}"
+        );
     }
     for line in [r#"$R status "$(printf '\xff')""#, r#"$R apply plans/x.toml --var "$(printf 'a=\xff')""#] {
         let said = house.shell(line);
@@ -154,9 +158,15 @@ fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
         eprintln!("SKIPPED: becoming another user needs root");
         return None;
     }
-    assert_eq!(house.shell(&format!("chmod 755 . && cp $R ./runner && chmod 755 runner && {prepare}")).code, 0);
+    assert_eq!(
+        house.shell(&format!("chmod 755 . && cp $R ./runner && chmod 755 runner && {prepare}")).code,
+        0
+    );
     let mut command = house.command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(house.path.join("runner")).args(words);
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(house.path.join("runner"))
+        .args(words);
     match command.output() {
         Ok(output) => Some(said(output)),
         Err(error) => {

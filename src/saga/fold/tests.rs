@@ -50,6 +50,7 @@ fn state() -> State {
         on_failure: OnFailure::Halt,
         parallelism: 1,
         vars: BTreeMap::new(),
+        given: BTreeMap::new(),
         secrets: BTreeMap::new(),
         hosts: BTreeMap::new(),
         clusters: BTreeMap::new(),
