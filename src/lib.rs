@@ -3,5 +3,6 @@
 //! Start reading at [`saga`]: the pure state machine that everything else serves. `docs/design.md` says what
 //! users see, `docs/architecture.md` is the map of this house.
 
+pub mod lint;
 pub mod plan;
 pub mod saga;
