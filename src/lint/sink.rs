@@ -11,8 +11,8 @@ use super::yaml::{NodeId, Place, Tree};
 pub(crate) struct Sink {
     pub(crate) findings: Vec<Finding>,
     pub(crate) not_judged: BTreeSet<(&'static str, String)>,
-    /// Values in which placeholders are expanded, found on the walk over the schema.
-    pub(crate) env_nodes: Vec<NodeId>,
+    /// Values in which placeholders are expanded, found on the walk over the schema, and whether that happens twice.
+    pub(crate) env_nodes: Vec<(NodeId, bool)>,
     /// Keys that are missing because they are misspelt: the mapping and the key that was meant.
     misspelt: BTreeSet<(NodeId, String)>,
 }

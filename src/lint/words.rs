@@ -65,6 +65,44 @@ pub(crate) fn one_of<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     }
 }
 
+/// A text split into arguments as Python's `shlex.split` does it; `None` when a quote is not closed.
+pub(crate) fn arguments(text: &str) -> Option<Vec<String>> {
+    let mut out = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() => out.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        '\'' => break,
+                        c => word.push(c),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        '"' => break,
+                        '\\' => match chars.next()? {
+                            c @ ('"' | '\\') => word.push(c),
+                            c => word.extend(['\\', c]),
+                        },
+                        c => word.push(c),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(chars.next()?),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    out.extend(word);
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +127,15 @@ mod tests {
         assert!(is_certain("clientid", "client_id"));
         assert!(is_certain("heigth", "height"));
         assert!(!is_certain("detection", "detect"));
+    }
+
+    #[test]
+    fn arguments_are_split_as_a_shell_does() {
+        let split = |text: &str| arguments(text).map(|words| words.join("|"));
+        assert_eq!(split("-f segment  -c copy"), Some("-f|segment|-c|copy".to_owned()));
+        assert_eq!(split(r#"-vf "scale=1:2, x" 'a b' c\ d "#), Some("-vf|scale=1:2, x|a b|c d".to_owned()));
+        assert_eq!(split("-vf \"x"), None);
+        assert_eq!(split("it's"), None);
+        assert_eq!(split(""), Some(String::new()));
     }
 }

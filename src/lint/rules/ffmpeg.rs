@@ -3,7 +3,7 @@
 use super::super::config::Config;
 use super::super::schema::Known;
 use super::super::sink::{Sink, Surroundings};
-use super::super::words::{is_certain, meant, one_of, shown};
+use super::super::words::{self, is_certain, meant, one_of, shown};
 use super::super::yaml::NodeId;
 
 /// The longest recording segment, in seconds. Source: `verify_recording_segments_setup_with_reasonable_time`.
@@ -17,15 +17,26 @@ pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut S
     for section in global.into_iter().chain(own) {
         let inputs = tree.get(section, "inputs").map_or(&[][..], |inputs| tree.items(inputs));
         for holder in std::iter::once(&section).chain(inputs) {
-            if let Some(node) = tree.get(*holder, "hwaccel_args") {
+            if let Some(node) = tree.get(*holder, "hwaccel_args")
+                && is_split(config, sink, node)
+            {
                 hardware(config, around, sink, node);
                 preset(config, sink, node, "hwaccel_args", &Known::of(config.target).hwaccel);
             }
-            if let Some(node) = tree.get(*holder, "input_args") {
+            if let Some(node) = tree.get(*holder, "input_args")
+                && is_split(config, sink, node)
+            {
                 preset(config, sink, node, "input_args", &Known::of(config.target).input);
             }
         }
-        if let Some(node) = tree.path(section, &["output_args", "record"]) {
+        for path in [&["global_args"][..], &["output_args", "detect"]] {
+            if let Some(node) = tree.path(section, path) {
+                is_split(config, sink, node);
+            }
+        }
+        if let Some(node) = tree.path(section, &["output_args", "record"])
+            && is_split(config, sink, node)
+        {
             encoder(config, sink, node);
             preset(config, sink, node, "output_args.record", &Known::of(config.target).record);
         }
@@ -38,22 +49,30 @@ pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut S
 }
 
 /// Arguments as a list, however they are written.
-fn arguments<'a>(config: &Config<'a>, node: NodeId) -> Vec<&'a str> {
+fn arguments(config: &Config<'_>, node: NodeId) -> Vec<String> {
     match config.tree.text(node) {
-        Some(text) => text.split_whitespace().collect(),
-        None => config
-            .tree
-            .items(node)
-            .iter()
-            .filter_map(|item| Some(config.tree.scalar(*item)?.text.as_ref()))
-            .collect(),
+        Some(text) => words::arguments(text).unwrap_or_default(),
+        None => {
+            let items = config.tree.items(node).iter();
+            items.filter_map(|item| Some(config.tree.scalar(*item)?.text.to_string())).collect()
+        }
     }
+}
+
+/// Whether the quotes in arguments are closed; if not, that is said.
+fn is_split(config: &Config<'_>, sink: &mut Sink, node: NodeId) -> bool {
+    let closed = config.tree.text(node).is_none_or(|text| words::arguments(text).is_some());
+    if !closed {
+        sink.error("X2", config.at(node), "a quote in these arguments is not closed")
+            .fix("close it, or write the arguments as a list");
+    }
+    closed
 }
 
 fn encoder(config: &Config<'_>, sink: &mut Sink, node: NodeId) {
     let arguments = arguments(config, node);
     let video = arguments.windows(2).find(|pair| {
-        let option = pair[0];
+        let option = pair[0].as_str();
         let for_video = option == "-c"
             || option == "-codec"
             || option == "-vcodec"
@@ -72,11 +91,14 @@ fn encoder(config: &Config<'_>, sink: &mut Sink, node: NodeId) {
 }
 
 fn segments(config: &Config<'_>, sink: &mut Sink, camera: &str, node: NodeId) {
+    if config.tree.text(node).is_some_and(|text| words::arguments(text).is_none()) {
+        return;
+    }
     let arguments = arguments(config, node);
     if arguments.first().is_some_and(|first| first.starts_with("preset")) {
         return;
     }
-    let at = arguments.iter().position(|argument| *argument == "-segment_time");
+    let at = arguments.iter().position(|argument| argument == "-segment_time");
     let value = at.and_then(|at| arguments.get(at + 1));
     let flaw = match (at, value.and_then(|value| value.parse::<i64>().ok())) {
         (None, _) => "have no `-segment_time`".to_owned(),
@@ -111,7 +133,7 @@ fn preset(config: &Config<'_>, sink: &mut Sink, node: NodeId, what: &str, known:
 }
 
 /// What arguments for hardware are made for.
-fn made_for(arguments: &[&str]) -> Option<(&'static str, &'static [&'static str])> {
+fn made_for(arguments: &[String]) -> Option<(&'static str, &'static [&'static str])> {
     let has = |word: &str| arguments.iter().any(|argument| argument.contains(word));
     if has("qsv") {
         Some(("Intel QuickSync", &["intel"]))

@@ -1,10 +1,11 @@
 //! X3, L18, X10: which input of a camera does what.
 
 use super::super::config::{Camera, Config};
+use super::super::finding::Severity;
 use super::super::schema::Known;
 use super::super::sink::{Sink, Surroundings};
 use super::super::words::{meant, one_of, shown};
-use super::super::yaml::NodeId;
+use super::super::yaml::{Kind, NodeId};
 
 /// Judges each camera's roles.
 ///
@@ -52,7 +53,9 @@ fn spelling<'a>(
         };
         if !tree.is_sequence(entry.value) || tree.items(entry.value).is_empty() && single {
             let message = format!("`roles` of camera `{}` must be a list of roles", camera.name);
-            report(sink, single, config.at(entry.value), message)
+            // Frigate looks for `audio` in whatever stands there before it replaces it.
+            let searchable = tree.scalar(entry.value).is_none_or(|scalar| scalar.kind == Kind::Text);
+            report(sink, single && searchable, config.at(entry.value), message)
                 .fix(format!("write a list of {}", one_of(known.iter().copied())));
             continue;
         }
@@ -111,7 +114,9 @@ fn needed(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>, inputs: &[N
     let tree = config.tree;
     let single = inputs.len() == 1;
     let complaint = sink.findings.iter().any(|finding| {
-        finding.code == "X3" && inputs.iter().any(|input| within(config, *input, finding.line))
+        finding.code == "X3"
+            && finding.severity == Severity::Error
+            && inputs.iter().any(|input| within(config, *input, finding.line))
     });
     let place = tree.path(camera.node, &["ffmpeg", "inputs"]).map_or(config.at(camera.key), |node| {
         tree.items(node).first().map_or(config.at(node), |first| config.at(*first))

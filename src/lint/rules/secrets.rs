@@ -9,7 +9,10 @@ use super::super::yaml::NodeId;
 
 /// Judges every value in which Frigate or its go2rtc expands placeholders, and every value that is a secret.
 pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut Sink) {
-    for node in std::mem::take(&mut sink.env_nodes) {
+    for (node, twice) in std::mem::take(&mut sink.env_nodes) {
+        if twice {
+            second_pass(config, sink, node);
+        }
         value(config, around, sink, node, false);
     }
     for entry in config.entries(&["go2rtc", "streams"]) {
@@ -23,6 +26,26 @@ pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut S
         }
     }
     keyed(config, sink, config.root);
+}
+
+/// A brace that was doubled for the first expansion is single in the second.
+fn second_pass(config: &Config<'_>, sink: &mut Sink, node: NodeId) {
+    let Some(text) = config.tree.text(node).filter(|text| text.contains("{{") || text.contains("}}")) else {
+        return;
+    };
+    if format_fields(text).is_err() {
+        return;
+    }
+    let once = text.replace("{{", "\u{1}").replace("}}", "\u{2}").replace(['{', '}'], "");
+    let once = once.replace('\u{1}', "{").replace('\u{2}', "}");
+    if format_fields(&once) != Ok(Vec::new()) {
+        sink.error(
+            "L22",
+            config.at(node),
+            "Frigate expands this value twice, and a doubled brace is single the second time",
+        )
+        .fix("write a literal brace four times, or percent-encode it in a URL (%7B, %7D)");
+    }
 }
 
 fn value(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut Sink, node: NodeId, go2rtc: bool) {

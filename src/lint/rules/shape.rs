@@ -3,8 +3,9 @@
 use super::super::config::Config;
 use super::super::schema::{Field, Known, Moved, Policy, Record, RecordId, Schema, Type, elsewhere_in_time};
 use super::super::sink::{Sink, Surroundings};
+use super::super::target::Minor;
 use super::super::words::{is_certain, is_secret_key, meant, one_of, shown};
-use super::super::yaml::{Entry, Kind, NodeId, Style};
+use super::super::yaml::{Entry, Kind, NodeId, Scalar, Style};
 
 /// Walks the whole file.
 pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut Sink) {
@@ -137,7 +138,11 @@ impl<'a> Walk<'_, 'a> {
         if let Some(guess) = guess {
             self.sink.note_misspelt(node, guess);
         }
-        let severity = if lenient { super::super::Severity::Warning } else { super::super::Severity::Error };
+        // What is misspelt is missing, too, and that Frigate does not take.
+        let needed = !record.name.starts_with("detector")
+            && guess.and_then(|guess| record.field(guess)).is_some_and(|field| field.required);
+        let severity =
+            if lenient && !needed { super::super::Severity::Warning } else { super::super::Severity::Error };
         let finding = self.sink.report("X1", severity, place, message);
         finding.fix(advice);
         if let Some(guess) = guess.filter(|guess| is_certain(key, guess) && !entry.merged) {
@@ -214,6 +219,8 @@ impl<'a> Walk<'_, 'a> {
     fn typed(&mut self, node: NodeId, ty: &'static Type, entry: &Entry) {
         let tree = self.config.tree;
         match ty {
+            // Roles have a rule of their own: what is wrong depends on how many inputs there are.
+            Type::List(inner) if matches!(**inner, Type::Role) => {}
             Type::Record(id) if tree.is_mapping(node) => {
                 let id = self.detector(node, *id);
                 self.record(node, id);
@@ -253,7 +260,10 @@ impl<'a> Walk<'_, 'a> {
             _ => match tree.scalar(node) {
                 Some(_) => {
                     if matches!(ty, Type::Env) {
-                        self.sink.env_nodes.push(node);
+                        // From 0.15 on Frigate validates a camera, merges it, and validates it again.
+                        let twice =
+                            self.path.first() == Some(&"cameras") && self.config.target.at_least(Minor::V15);
+                        self.sink.env_nodes.push((node, twice));
                     }
                     self.scalar(node, ty);
                 }
@@ -304,12 +314,14 @@ impl<'a> Walk<'_, 'a> {
         let number = || scalar.number().filter(|_| scalar.kind != Kind::Time);
         let fits = match ty {
             Type::Bool => scalar.truth().is_some(),
-            Type::Int(bounds) => number().is_some_and(|value| value.fract() == 0.0 && bounds.hold(value)),
+            Type::Int(bounds) => whole(scalar).is_some_and(|value| bounds.hold(value)),
             Type::Float(bounds) => number().is_some_and(|value| bounds.hold(value)),
             Type::Area => match scalar.kind {
                 Kind::Float(value) => (0.000_001..=0.99).contains(&value),
-                Kind::Int(_) => true,
-                _ => number().is_some(),
+                Kind::Text if whole(scalar).is_none() => {
+                    number().is_some_and(|value| (0.000_001..=0.99).contains(&value))
+                }
+                _ => whole(scalar).is_some(),
             },
             Type::Text | Type::Env | Type::Texts => scalar.kind == Kind::Text,
             Type::Char => scalar.kind == Kind::Text && text.chars().count() == 1,
@@ -407,6 +419,16 @@ impl<'a> Walk<'_, 'a> {
             let message = format!("`{path}` must be exactly {count} numbers");
             self.sink.error("X2", self.config.at(node), message);
         }
+    }
+}
+
+/// A whole number, or text that is one: `5`, `5.0`, not `1e3`.
+fn whole(scalar: &Scalar<'_>) -> Option<f64> {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b"+-_. ".contains(&b));
+    match scalar.kind {
+        Kind::Text if !plain(&scalar.text) => None,
+        Kind::Time => None,
+        _ => scalar.number().filter(|value| value.fract() == 0.0),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use super::scalar::resolve;
 use super::{Dialect, Entry, Kind, Node, NodeId, Place, Scalar, Style, Tree, Trouble, Value, guard};
@@ -59,6 +59,8 @@ struct Builder<'t> {
     anchors: HashMap<usize, NodeId>,
     open: Vec<Frame>,
     tabs: bool,
+    /// Where each character begins, when that is not its number.
+    offsets: Option<Vec<usize>>,
     scalars: Vec<(usize, usize)>,
     brackets: Vec<(usize, usize)>,
 }
@@ -87,6 +89,7 @@ impl<'t> Builder<'t> {
             anchors: HashMap::new(),
             open: Vec::new(),
             tabs: text.contains('\t'),
+            offsets: (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).collect()),
             scalars: Vec::new(),
             brackets: Vec::new(),
         }
@@ -95,10 +98,23 @@ impl<'t> Builder<'t> {
     fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), Trouble> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if self.tabs {
+                let span = self.without_blanks(span, style);
+                // In a plain scalar the reader does not take a tab for a blank.
+                if self.tabs && style != ScalarStyle::Plain {
                     self.scalars.push((span.start.index(), span.end.index()));
                 }
                 let kind = self.kind(&text, style, tag.as_deref());
+                if kind == Kind::Tagged && self.dialect == Dialect::Yaml11 {
+                    return Err(trouble(
+                        "X5",
+                        place(span),
+                        "Frigate 0.14 refuses tags that YAML does not define",
+                    ));
+                }
+                if style == ScalarStyle::Plain && text.starts_with(['|', '>', '@', '`', '%']) {
+                    let message = "a plain value cannot begin with this character: put quotes around it";
+                    return Err(trouble("X5", place(span), message));
+                }
                 let style = match style {
                     ScalarStyle::Plain => Style::Plain,
                     ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
@@ -134,6 +150,22 @@ impl<'t> Builder<'t> {
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => Ok(()),
         }
+    }
+
+    /// The parser counts the blanks behind a closing quote as part of the scalar.
+    fn without_blanks(&self, span: Span, style: ScalarStyle) -> Span {
+        if !matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted) {
+            return span;
+        }
+        let byte = |index: usize| match &self.offsets {
+            Some(offsets) => offsets.get(index).copied().unwrap_or(self.text.len()),
+            None => index,
+        };
+        let raw = self.text.get(byte(span.start.index())..byte(span.end.index())).unwrap_or_default();
+        let blanks = raw.len() - raw.trim_end_matches([' ', '\t']).len();
+        let end = span.end;
+        let end = Marker::new(end.index() - blanks, end.line(), end.col().saturating_sub(blanks));
+        Span::new(span.start, end)
     }
 
     fn kind(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
