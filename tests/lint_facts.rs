@@ -12,17 +12,22 @@ use serde_json::Value;
 
 fn data() -> (std::path::PathBuf, Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/lint/facts");
-    let verdicts = fs::read_to_string(folder.join("verdicts.json")).unwrap();
-    (folder, serde_json::from_str(&verdicts).unwrap())
+    let verdicts = fs::read_to_string(folder.join("verdicts.json")).expect("the facts are there");
+    (folder, serde_json::from_str(&verdicts).expect("the facts are there"))
 }
 
 fn rows(value: &Value) -> BTreeSet<String> {
-    value.as_array().unwrap().iter().map(|row| row.as_str().unwrap().to_owned()).collect()
+    value
+        .as_array()
+        .expect("the facts are there")
+        .iter()
+        .map(|row| row.as_str().expect("the facts are there").to_owned())
+        .collect()
 }
 
 fn judge(folder: &Path, name: &str, facts: &Value) -> Report {
-    let context: Context = serde_json::from_value(facts["context"].clone()).unwrap();
-    let text = fs::read(folder.join(name)).unwrap();
+    let context: Context = serde_json::from_value(facts["context"].clone()).expect("the facts are there");
+    let text = fs::read(folder.join(name)).expect("the facts are there");
     check(&[Source { name, text: &text }], &Options { target: None, context })
 }
 
@@ -31,7 +36,7 @@ fn every_row_is_found_and_nothing_else() {
     let (folder, verdicts) = data();
     let mut wrong = Vec::new();
     let mut found_rows = BTreeSet::new();
-    for (name, facts) in verdicts["files"].as_object().unwrap() {
+    for (name, facts) in verdicts["files"].as_object().expect("the facts are there") {
         let report = judge(&folder, name, facts);
         let found: BTreeSet<String> = report.findings.iter().map(|finding| finding.code.to_owned()).collect();
         let (expect, also) = (rows(&facts["expect"]), rows(&facts["also"]));
@@ -46,7 +51,7 @@ fn every_row_is_found_and_nothing_else() {
         if clean && report.has_errors() {
             wrong.push(format!("{name}: an error on a file without a mistake"));
         }
-        let target = facts["context"]["target"].as_str().unwrap();
+        let target = facts["context"]["target"].as_str().expect("the facts are there");
         let verdict = if target.starts_with("0.14") { "frigate_0_14_1" } else { "frigate_0_16_2" };
         if facts[verdict]["accepted"] == false && !report.has_errors() {
             wrong.push(format!("{name}: Frigate refuses it, and there is no error"));
@@ -54,7 +59,8 @@ fn every_row_is_found_and_nothing_else() {
         found_rows.extend(expect);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let all: BTreeSet<String> = verdicts["rows"].as_object().unwrap().keys().cloned().collect();
+    let all: BTreeSet<String> =
+        verdicts["rows"].as_object().expect("the facts are there").keys().cloned().collect();
     assert_eq!(found_rows, all, "each row stands in some file");
 }
 
@@ -62,7 +68,7 @@ fn every_row_is_found_and_nothing_else() {
 fn a_file_offered_to_another_version_is_refused_as_that_version_refuses_it() {
     let (folder, verdicts) = data();
     let mut wrong = Vec::new();
-    for (name, facts) in verdicts["files"].as_object().unwrap() {
+    for (name, facts) in verdicts["files"].as_object().expect("the facts are there") {
         for (target, verdict) in [("0.14", "frigate_0_14_1"), ("0.16", "frigate_0_16_2")] {
             let mut facts = facts.clone();
             facts["context"]["target"] = target.into();
@@ -78,8 +84,9 @@ fn a_file_offered_to_another_version_is_refused_as_that_version_refuses_it() {
 #[test]
 fn nothing_in_a_report_gives_credentials_away() {
     let (folder, verdicts) = data();
-    for (name, facts) in verdicts["files"].as_object().unwrap() {
-        let lines = serde_json::to_string(&judge(&folder, name, facts).findings).unwrap();
+    for (name, facts) in verdicts["files"].as_object().expect("the facts are there") {
+        let lines =
+            serde_json::to_string(&judge(&folder, name, facts).findings).expect("the facts are there");
         assert!(!lines.contains("example-Pass1"), "{name}");
     }
 }

@@ -1,6 +1,7 @@
 //! L7, L29, X13: whether and how often objects are looked for.
 
 use super::super::config::{Camera, Config};
+use super::super::schema::Schema;
 use super::super::sink::{Sink, Surroundings};
 use super::super::target::Minor;
 
@@ -25,18 +26,14 @@ pub(crate) fn judge(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut S
 
 /// Whether detection is on where nobody says so; `None` if that depends on whether the file can be written.
 fn on_by_default(config: &Config<'_>, around: &Surroundings<'_>) -> Option<bool> {
-    if !config.target.at_least(Minor::V16) {
+    if Schema::of(config.target).default_of("detect", "enabled") == "true" {
         return Some(true);
     }
     if !config.target.runs("0.16-0", &config.label()) {
         return Some(false);
     }
     // The migrator writes `detect.enabled: true` into a file that it may write.
-    match around.writable {
-        Some(true) => Some(true),
-        Some(false) => Some(false),
-        None => None,
-    }
+    around.writable
 }
 
 fn silent(config: &Config<'_>, sink: &mut Sink, depends: bool) {

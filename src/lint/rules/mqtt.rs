@@ -2,6 +2,7 @@
 
 use super::super::config::Config;
 use super::super::context::Phase;
+use super::super::schema::Schema;
 use super::super::sink::{Sink, Surroundings};
 use super::super::words::shown;
 use super::super::yaml::{NodeId, Place};
@@ -96,7 +97,7 @@ fn identity(config: &Config<'_>, around: &Surroundings<'_>, sink: &mut Sink, mqt
         }
         let node = config.tree.get(mqtt, name.key);
         let own = match node {
-            None => "frigate",
+            None => Schema::of(config.target).default_of("mqtt", name.key),
             Some(node) => match config.tree.text(node) {
                 Some(text) => text,
                 None => continue,

@@ -50,7 +50,7 @@ impl<'a> Walk<'_, 'a> {
             match record.field(key) {
                 Some(field) => {
                     self.path.push(key);
-                    self.value(entry.value, field, entry);
+                    self.value(entry.value, field);
                     self.path.pop();
                 }
                 None => self.unknown(node, record, entry, key),
@@ -194,7 +194,7 @@ impl<'a> Walk<'_, 'a> {
         finding.fix(advice);
     }
 
-    fn value(&mut self, node: NodeId, field: &'static Field, entry: &Entry) {
+    fn value(&mut self, node: NodeId, field: &'static Field) {
         let tree = self.config.tree;
         if tree.is_null(node) && (field.nullable || self.text_of_null(field)) {
             return;
@@ -208,7 +208,7 @@ impl<'a> Walk<'_, 'a> {
                 return;
             }
         }
-        self.typed(node, &field.ty, entry);
+        self.typed(node, &field.ty);
     }
 
     /// `any` takes null as well.
@@ -216,7 +216,7 @@ impl<'a> Walk<'_, 'a> {
         matches!(field.ty, Type::Any)
     }
 
-    fn typed(&mut self, node: NodeId, ty: &'static Type, entry: &Entry) {
+    fn typed(&mut self, node: NodeId, ty: &'static Type) {
         let tree = self.config.tree;
         match ty {
             // Roles have a rule of their own: what is wrong depends on how many inputs there are.
@@ -227,7 +227,7 @@ impl<'a> Walk<'_, 'a> {
             }
             Type::List(inner) if tree.is_sequence(node) => {
                 for item in tree.items(node) {
-                    self.typed(*item, inner, entry);
+                    self.typed(*item, inner);
                 }
             }
             Type::Map(inner) if tree.is_mapping(node) => {
@@ -237,7 +237,7 @@ impl<'a> Walk<'_, 'a> {
                         continue;
                     };
                     self.path.push(key);
-                    self.typed(entry.value, inner, entry);
+                    self.typed(entry.value, inner);
                     self.path.pop();
                 }
             }
@@ -247,12 +247,12 @@ impl<'a> Walk<'_, 'a> {
                     if !whole {
                         self.sink.error("X2", self.config.at(entry.key), "this key must be a whole number");
                     }
-                    self.typed(entry.value, inner, entry);
+                    self.typed(entry.value, inner);
                 }
             }
             Type::Texts if tree.is_sequence(node) => {
                 for item in tree.items(node) {
-                    self.typed(*item, &Type::Text, entry);
+                    self.typed(*item, &Type::Text);
                 }
             }
             Type::Floats(count) => self.floats(node, *count),

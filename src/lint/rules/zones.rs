@@ -138,14 +138,8 @@ fn polygon(numbers: &[&str], frame: Option<(f64, f64)>) -> Option<Flaw> {
     let outside = numbers.chunks(2).find(|pair| {
         let value = |text: &str| if pixels { whole(text) } else { share(text) }.unwrap_or_default();
         let (x, y) = (value(pair[0]), value(pair[1]));
-        let (width, height) = if pixels {
-            match frame {
-                Some(frame) => frame,
-                None => (f64::INFINITY, f64::INFINITY),
-            }
-        } else {
-            (1.0, 1.0)
-        };
+        let (width, height) =
+            if pixels { frame.unwrap_or((f64::INFINITY, f64::INFINITY)) } else { (1.0, 1.0) };
         x < 0.0 || y < 0.0 || x > width || y > height
     });
     if let Some(pair) = outside {

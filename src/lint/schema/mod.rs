@@ -147,6 +147,12 @@ impl Schema {
         self.by_name.get(name).copied()
     }
 
+    /// What a version takes for a key that is not there, as written in the data.
+    pub(crate) fn default_of(&self, record: &str, key: &str) -> &'static str {
+        let record = self.named(record).map(|id| self.record(id));
+        record.and_then(|record| record.field(key)).map_or("", |field| field.default)
+    }
+
     /// The names of the detector types.
     pub(crate) fn detector_types(&self) -> Vec<&'static str> {
         let mut names: Vec<_> =

@@ -152,7 +152,7 @@ impl<'t> Tree<'t> {
 
     /// A truth value as Frigate's models take one: YAML's own, 0 and 1, and the usual words.
     pub(crate) fn truth(&self, id: NodeId) -> Option<bool> {
-        self.scalar(id).and_then(|scalar| scalar.truth())
+        self.scalar(id).and_then(Scalar::truth)
     }
 
     /// A number, written as one or as text.
@@ -168,8 +168,8 @@ impl Scalar<'_> {
             Kind::Bool(value) => Some(value),
             Kind::Int(0) => Some(false),
             Kind::Int(1) => Some(true),
-            Kind::Float(value) if value == 0.0 => Some(false),
-            Kind::Float(value) if value == 1.0 => Some(true),
+            Kind::Float(0.0) => Some(false),
+            Kind::Float(1.0) => Some(true),
             Kind::Text => scalar::truth_word(&self.text),
             _ => None,
         }
