@@ -11,6 +11,10 @@
 //! When Frigate could not even load a file (X5, X6, X7), only that is said: what the file would mean is then a guess.
 
 mod catalogue;
+// Compiled here for its tests until the command line takes it in.
+#[cfg(test)]
+#[path = "../cli/lint.rs"]
+mod command;
 mod config;
 mod context;
 mod finding;
@@ -82,7 +86,8 @@ fn judge_text(bytes: &[u8], file: &str, target: Target, context: &Context, repor
     match yaml::guard::text(bytes) {
         Err(trouble) => sink_trouble(&mut sink, trouble),
         Ok(text) => {
-            let (documents, troubles) = yaml::load(text, target.dialect());
+            let text = yaml::load::without_glued_comments(text, target.dialect());
+            let (documents, troubles) = yaml::load(&text, target.dialect());
             judge_documents(&documents, troubles, target, context, &mut sink);
         }
     }

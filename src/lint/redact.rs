@@ -118,7 +118,12 @@ fn keyed(line: &str, secrets: &mut Vec<(usize, usize)>) {
         let rest = &line[from..];
         let length = match rest.chars().next() {
             Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
-            _ => rest.find([',', '}', '\n', '\r']).unwrap_or(rest.len()),
+            _ => rest
+                .find([',', '}', '\n', '\r'])
+                .into_iter()
+                .chain(rest.find(" #"))
+                .min()
+                .unwrap_or(rest.len()),
         };
         let content = rest[..length].trim().trim_matches(['"', '\'']);
         let inner = if rest.starts_with('{') { rest.trim() } else { content };
@@ -141,7 +146,7 @@ mod tests {
             ("rtsp://a:p@ss@h/x", "rtsp://*:****@h/x"),
             ("rtsp://a:p/w@h/x", "rtsp://*:***@h/x"),
             ("http://h/snap?user=admin&password=abc&x=1", "http://h/snap?user=admin&password=***&x=1"),
-            ("  password: hunter2 # note\n", "  password: ****************\n"),
+            ("  password: hunter2 # note\n", "  password: ******* # note\n"),
             ("{user: a, password: hunter2}", "{user: a, password: *******}"),
             ("password: \"{FRIGATE_P}\"", "password: \"{FRIGATE_P}\""),
             ("password: \"a b\"", "password: *****"),

@@ -11,11 +11,8 @@ pub(crate) const TEXT_MAX_BYTES: usize = 1024 * 1024;
 /// The bytes as text that YAML allows, or why not.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, Trouble> {
     if bytes.len() > TEXT_MAX_BYTES {
-        let size = bytes.len() as f64 / 1_048_576.0;
-        return refuse(
-            Place { line: 1, column: 1 },
-            format!("{size:.1} MiB is too large for a configuration: the limit is 1 MiB"),
-        );
+        let message = "too large for a configuration: it holds more than 1 MiB".to_owned();
+        return refuse(Place { line: 1, column: 1 }, message);
     }
     if let Some(encoding) = wide_encoding(bytes) {
         return refuse(Place { line: 1, column: 1 }, format!("the file is {encoding}, Frigate reads UTF-8"));

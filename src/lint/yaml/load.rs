@@ -3,6 +3,7 @@
 //! An alias costs nothing here, whatever it stands for; what would be its cost written out is counted, so that a bomb is
 //! refused before anything walks it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -15,6 +16,9 @@ const NODES_MAX: u32 = 200_000;
 
 /// How deep a document may nest, likewise: Frigate's own models nest eight levels.
 const DEPTH_MAX: u8 = 64;
+
+/// How many comments without a blank before them are looked past.
+const GLUED_MAX: usize = 10;
 
 /// Mappings up to this size are searched for duplicate keys pair by pair.
 const PAIRWISE_MAX: usize = 12;
@@ -46,6 +50,32 @@ pub(crate) fn load(text: &str, dialect: Dialect) -> (Vec<Tree<'_>>, Vec<Trouble>
         }
     }
     (builder.documents, builder.troubles)
+}
+
+/// Blanks out comments that stand directly behind a quote, which YAML forbids and both of Frigate's readers take.
+/// Everything else keeps its place.
+pub(crate) fn without_glued_comments(text: &str, dialect: Dialect) -> Cow<'_, str> {
+    let mut clean = Cow::Borrowed(text);
+    // Nothing is parsed twice unless there is something to look for.
+    if !text.contains("\"#") && !text.contains("'#") && !text.contains("]#") && !text.contains("}#") {
+        return clean;
+    }
+    for _ in 0..GLUED_MAX {
+        let (_, troubles) = load(&clean, dialect);
+        let glued = troubles.iter().find(|trouble| trouble.message.contains("comments must be separated"));
+        let Some(line) = glued.map(|trouble| trouble.at.line) else { break };
+        let start: usize = clean.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
+        let end = clean[start..].find(['\n', '\r']).map_or(clean.len(), |end| start + end);
+        let Some(at) =
+            ["\"#", "'#", "]#", "}#"].iter().filter_map(|glue| clean[start..end].rfind(glue)).max()
+        else {
+            break;
+        };
+        let from = start + at + 1;
+        let blanks = " ".repeat(clean[from..end].chars().count());
+        clean = Cow::Owned(format!("{}{blanks}{}", &clean[..from], &clean[end..]));
+    }
+    clean
 }
 
 struct Builder<'t> {
