@@ -155,6 +155,9 @@ fn judge(
     } else if complaints.is_empty() || report.configurations > 0 {
         writeln!(err, "{}", summary(&report))?;
     }
+    if report.cut {
+        writeln!(err, "there is more than is shown: mend this first")?;
+    }
     let refused = report.has_errors() || !complaints.is_empty() || nothing;
     Ok(if refused { EXIT_REFUSED } else { EXIT_OK })
 }

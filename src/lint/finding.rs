@@ -99,6 +99,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// By file and code.
     pub not_judged: Vec<NotJudged>,
+    /// Some file had more findings than are kept; mend these first.
+    pub cut: bool,
     /// How many configurations were judged; 0 means that the sources held none.
     pub configurations: usize,
 }

@@ -37,7 +37,7 @@ pub use redact::redact;
 pub use target::{Minor, Target, UnknownVersion};
 
 use config::Config;
-use sink::{Sink, Surroundings};
+use sink::{FINDINGS_MAX, Sink, Surroundings};
 use yaml::{Place, Tree, Trouble};
 
 /// A text to judge, under the name that findings call it by.
@@ -68,8 +68,10 @@ pub fn check(sources: &[Source<'_>], options: &Options) -> Report {
     report.findings.sort_by(|a, b| {
         (&a.file, a.line, a.column, a.code, &a.message).cmp(&(&b.file, b.line, b.column, b.code, &b.message))
     });
+    // What an anchor holds is used in many places and wrong in one. Two placeholders of one value are two mistakes.
     report.findings.dedup_by(|a, b| {
-        (&a.file, a.line, a.column, a.code, &a.message) == (&b.file, b.line, b.column, b.code, &b.message)
+        (&a.file, a.line, a.column, a.code) == (&b.file, b.line, b.column, b.code)
+            && (a.code != "L22" || a.message == b.message)
     });
     report.not_judged.sort();
     report.not_judged.dedup();
@@ -135,7 +137,9 @@ fn sink_trouble(sink: &mut Sink, trouble: Trouble) {
     }
 }
 
-fn deliver(sink: Sink, file: &str, report: &mut Report) {
+fn deliver(mut sink: Sink, file: &str, report: &mut Report) {
+    report.cut |= sink.cut || sink.findings.len() > FINDINGS_MAX;
+    sink.findings.truncate(FINDINGS_MAX);
     report.findings.extend(sink.findings.into_iter().map(|mut finding| {
         finding.file = file.to_owned();
         finding

@@ -6,10 +6,15 @@ use super::context::Context;
 use super::finding::{Edit, FINDING_VERSION, Finding, Severity};
 use super::yaml::{NodeId, Place, Tree};
 
+/// How many findings of one configuration are kept: whoever has more mends those first.
+pub(crate) const FINDINGS_MAX: usize = 500;
+
 /// The findings of one configuration while it is judged.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     pub(crate) findings: Vec<Finding>,
+    /// There were more findings than are kept.
+    pub(crate) cut: bool,
     pub(crate) not_judged: BTreeSet<(&'static str, String)>,
     /// Values in which placeholders are expanded, found on the walk over the schema, and whether that happens twice.
     pub(crate) env_nodes: Vec<(NodeId, bool)>,
@@ -33,6 +38,11 @@ impl Sink {
         at: Place,
         message: impl Into<String>,
     ) -> &mut Finding {
+        if self.findings.len() > FINDINGS_MAX {
+            // The last one is written over, and not reported.
+            self.cut = true;
+            self.findings.pop();
+        }
         self.findings.push(Finding {
             version: FINDING_VERSION,
             code,

@@ -61,6 +61,7 @@ impl Manifests {
             let mut inner = Report::default();
             judge_text(embedded.text.as_bytes(), source.name, target, &context, &mut inner);
             report.configurations += inner.configurations;
+            report.cut |= inner.cut;
             report.not_judged.extend(inner.not_judged);
             report.findings.extend(inner.findings.into_iter().map(|finding| embedded.outside(finding)));
         }

@@ -38,7 +38,13 @@ fn on_by_default(config: &Config<'_>, around: &Surroundings<'_>) -> Option<bool>
 
 fn silent(config: &Config<'_>, sink: &mut Sink, depends: bool) {
     let tree = config.tree;
-    let says = |camera: &Camera<'_>| config.effective(camera, &["detect", "enabled"]).is_some();
+    // A section that is no mapping says something, if only nonsense, which has been said.
+    let nonsense = |node| tree.get(node, "detect").is_some_and(|section| !tree.is_mapping(section));
+    let says = |camera: &Camera<'_>| {
+        config.effective(camera, &["detect", "enabled"]).is_some()
+            || nonsense(camera.node)
+            || nonsense(config.root)
+    };
     let misspelt = |sink: &Sink, node| {
         let section = tree.get(node, "detect");
         sink.is_misspelt(Some(node), "detect") || sink.is_misspelt(section, "enabled")

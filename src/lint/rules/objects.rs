@@ -11,7 +11,10 @@ const TRACKED_BY_DEFAULT: [&str; 1] = ["person"];
 
 /// Judges names.
 pub(crate) fn judge(config: &Config<'_>, _around: &Surroundings<'_>, sink: &mut Sink) {
-    let labels = labels(config);
+    let labels = labels(config).filter(|_| {
+        !sink.is_misspelt(config.get(&["model"]), "labelmap_path")
+            && !sink.is_misspelt(Some(config.root), "model")
+    });
     for camera in config.cameras() {
         camera_name(config, sink, camera);
         zone_names(config, sink, camera);
@@ -62,6 +65,14 @@ fn zone_names(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>) {
 }
 
 fn zone_objects(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>) {
+    let own = config.tree.get(camera.node, "objects");
+    if sink.is_misspelt(own, "track")
+        || sink.is_misspelt(config.get(&["objects"]), "track")
+        || sink.is_misspelt(Some(camera.node), "objects")
+        || sink.is_misspelt(Some(config.root), "objects")
+    {
+        return;
+    }
     let tracked: Vec<&str> = match config.effective(camera, &["objects", "track"]) {
         Some(node) if config.tree.is_sequence(node) => {
             config.texts(node).into_iter().map(|(_, text)| text).collect()
@@ -104,6 +115,9 @@ const ZONE_LISTS: [(&[&str], bool); 7] = [
 ];
 
 fn required_zones(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>) {
+    if sink.is_misspelt(Some(camera.node), "zones") {
+        return;
+    }
     let defined: Vec<&str> = zones(config, camera).into_iter().map(|(_, name, _)| name).collect();
     for (path, checked) in ZONE_LISTS {
         // A camera's `mqtt` is its own section, not the global one.

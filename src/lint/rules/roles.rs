@@ -1,7 +1,6 @@
 //! X3, L18, X10: which input of a camera does what.
 
 use super::super::config::{Camera, Config};
-use super::super::finding::Severity;
 use super::super::schema::Known;
 use super::super::sink::{Sink, Surroundings};
 use super::super::words::{meant, one_of, shown};
@@ -17,9 +16,18 @@ pub(crate) fn judge(config: &Config<'_>, _around: &Surroundings<'_>, sink: &mut 
             empty(config, sink, camera);
             continue;
         }
-        let roles = spelling(config, sink, camera, inputs);
-        needed(config, sink, camera, inputs, &roles);
+        let (roles, flaw) = spelling(config, sink, camera, inputs);
+        needed(config, sink, camera, inputs, &roles, flaw);
     }
+}
+
+/// What was said about a camera's roles already, so that what follows from it is not said as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flaw {
+    None,
+    /// Frigate sets the roles itself, save `audio`.
+    Mended,
+    Refused,
 }
 
 /// A camera with an empty list of inputs: no role can be there.
@@ -31,17 +39,19 @@ fn empty(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>) {
     }
 }
 
-/// The roles that are spelt right, each with its place; complaints about the others.
+/// The roles that are spelt right, and what was said about the others.
 fn spelling<'a>(
     config: &Config<'a>,
     sink: &mut Sink,
     camera: &Camera<'_>,
     inputs: &[NodeId],
-) -> Vec<&'a str> {
+) -> (Vec<&'a str>, Flaw) {
     let tree = config.tree;
     let known = &Known::of(config.target).roles;
     let single = inputs.len() == 1;
     let mut roles: Vec<&str> = Vec::new();
+    let misspelt_key = inputs.iter().any(|input| sink.is_misspelt(Some(*input), "roles"));
+    let mut flaw = if misspelt_key { Flaw::Refused } else { Flaw::None };
     for input in inputs {
         let Some(entry) = tree.entry(*input, "roles") else {
             if tree.is_mapping(*input) && !sink.is_misspelt(Some(*input), "roles") {
@@ -55,23 +65,30 @@ fn spelling<'a>(
             let message = format!("`roles` of camera `{}` must be a list of roles", camera.name);
             // Frigate looks for `audio` in whatever stands there before it replaces it.
             let searchable = tree.scalar(entry.value).is_none_or(|scalar| scalar.kind == Kind::Text);
-            report(sink, single && searchable, config.at(entry.value), message)
-                .fix(format!("write a list of {}", one_of(known.iter().copied())));
+            let finding = if single {
+                report(sink, searchable, config.at(entry.value), message)
+            } else {
+                sink.error("X2", config.at(entry.value), message)
+            };
+            finding.fix(format!("write a list of {}", one_of(known.iter().copied())));
+            flaw = flaw.max(if single && searchable { Flaw::Mended } else { Flaw::Refused });
             continue;
         }
         for item in tree.items(entry.value) {
             let Some(role) = tree.text(*item).filter(|role| known.contains(role)) else {
                 misspelt(config, sink, camera, *item, single);
+                flaw = flaw.max(if single { Flaw::Mended } else { Flaw::Refused });
                 continue;
             };
             if roles.contains(&role) {
                 let message = format!("role `{role}` of camera `{}` is given twice", camera.name);
                 report(sink, single, config.at(*item), message).fix("give each role to one input");
+                flaw = flaw.max(if single { Flaw::Mended } else { Flaw::Refused });
             }
             roles.push(role);
         }
     }
-    roles
+    (roles, flaw)
 }
 
 fn report(
@@ -110,22 +127,26 @@ fn misspelt(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>, item: Nod
 }
 
 /// What is on needs an input for it.
-fn needed(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>, inputs: &[NodeId], roles: &[&str]) {
+fn needed(
+    config: &Config<'_>,
+    sink: &mut Sink,
+    camera: &Camera<'_>,
+    inputs: &[NodeId],
+    roles: &[&str],
+    flaw: Flaw,
+) {
     let tree = config.tree;
     let single = inputs.len() == 1;
-    let complaint = sink.findings.iter().any(|finding| {
-        finding.code == "X3"
-            && finding.severity == Severity::Error
-            && inputs.iter().any(|input| within(config, *input, finding.line))
-    });
     let place = tree.path(camera.node, &["ffmpeg", "inputs"]).map_or(config.at(camera.key), |node| {
         tree.items(node).first().map_or(config.at(node), |first| config.at(*first))
     });
-    if !roles.contains(&"detect") && !single && !complaint {
+    if !roles.contains(&"detect") && !single && flaw == Flaw::None {
         let message = format!("no input of camera `{}` has the `detect` role", camera.name);
         sink.error("X3", place, message).fix("give `detect` to the input with the small picture");
     }
-    if config.truth(camera, &["record", "enabled"]) == Some(true) && !roles.contains(&"record") && !complaint
+    if config.truth(camera, &["record", "enabled"]) == Some(true)
+        && !roles.contains(&"record")
+        && flaw == Flaw::None
     {
         let message = format!("camera `{}` shall record, and no input has the `record` role", camera.name);
         if single {
@@ -135,13 +156,11 @@ fn needed(config: &Config<'_>, sink: &mut Sink, camera: &Camera<'_>, inputs: &[N
             sink.error("L18", place, message).fix("give `record` to the input with the full picture");
         }
     }
-    if config.truth(camera, &["audio", "enabled"]) == Some(true) && !roles.contains(&"audio") && !complaint {
+    if config.truth(camera, &["audio", "enabled"]) == Some(true)
+        && !roles.contains(&"audio")
+        && flaw != Flaw::Refused
+    {
         let message = format!("camera `{}` shall listen, and no input has the `audio` role", camera.name);
         sink.error("X10", place, message).fix("add `audio` to the roles of an input with sound");
     }
-}
-
-fn within(config: &Config<'_>, node: NodeId, line: u32) -> bool {
-    let node = config.tree.node(node);
-    node.at.line <= line && line <= node.end.line
 }

@@ -39,6 +39,9 @@ impl<'a> Walk<'_, 'a> {
         let record = schema.record(id);
         let tree = self.config.tree;
         for entry in tree.entries(node) {
+            if self.sink.cut {
+                return;
+            }
             let Some(key) = tree.scalar(entry.key).map(|scalar| scalar.text.as_ref()) else {
                 self.bad_key(entry);
                 continue;

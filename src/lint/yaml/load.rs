@@ -14,6 +14,9 @@ use super::{Dialect, Entry, Kind, Node, NodeId, Place, Scalar, Style, Tree, Trou
 /// How many nodes a document may have with its aliases written out: a camera has about fifty.
 const NODES_MAX: u32 = 200_000;
 
+/// How many keys a mapping may have: rules look keys up one by one, and nobody has two thousand cameras.
+const KEYS_MAX: usize = 2_000;
+
 /// How deep a document may nest, likewise: Frigate's own models nest eight levels.
 const DEPTH_MAX: u8 = 64;
 
@@ -88,6 +91,8 @@ struct Builder<'t> {
     weights: Vec<(u32, u8)>,
     anchors: HashMap<usize, NodeId>,
     open: Vec<Frame>,
+    /// Keys that came in through merges so far, written out.
+    merged: usize,
     tabs: bool,
     /// Where each character begins, when that is not its number.
     offsets: Option<Vec<usize>>,
@@ -118,6 +123,7 @@ impl<'t> Builder<'t> {
             weights: Vec::new(),
             anchors: HashMap::new(),
             open: Vec::new(),
+            merged: 0,
             tabs: text.contains('\t'),
             offsets: (!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).collect()),
             scalars: Vec::new(),
@@ -293,6 +299,10 @@ impl<'t> Builder<'t> {
 
     /// Notices duplicate keys and applies merge keys.
     fn settle(&mut self, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Trouble> {
+        if let Some(first) = entries.first().filter(|_| entries.len() > KEYS_MAX) {
+            let message = format!("a mapping with more than {KEYS_MAX} keys");
+            return Err(trouble("X5", self.tree.at(first.key), &message));
+        }
         self.duplicates(&entries);
         let is_merge = |tree: &Tree<'_>, entry: &Entry| {
             tree.scalar(entry.key).is_some_and(|key| key.style == Style::Plain && key.text == "<<")
@@ -324,8 +334,13 @@ impl<'t> Builder<'t> {
                 }
             }
             // Merged keys are written out: many maps that merge many keys are a bomb of their own.
-            if entries.len() > NODES_MAX as usize {
-                return Err(trouble("X5", self.tree.at(merge.key), "merges too many keys"));
+            self.merged += self.tree.entries(source).len();
+            if entries.len() > KEYS_MAX || self.merged > NODES_MAX as usize {
+                return Err(trouble(
+                    "X5",
+                    self.tree.at(merge.key),
+                    "merge keys bring in too many keys: a YAML bomb, or a mistake",
+                ));
             }
         }
         Ok(entries)
