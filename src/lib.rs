@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod driver;
 pub mod journal;
+pub mod lint;
 pub mod plan;
 pub mod report;
 pub mod saga;

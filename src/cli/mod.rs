@@ -6,6 +6,7 @@ mod cancel;
 mod events;
 mod fail;
 mod follow;
+mod lint;
 mod resolve;
 mod rollback;
 mod runs;
@@ -108,6 +109,8 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
     Cancel(cancel::CancelArgs),
+    /// Judge Frigate configurations, or Kubernetes manifests that hold some
+    Lint(lint::LintArgs),
 }
 
 /// Runs the command that the process was started with.
@@ -124,7 +127,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let session = Session::new(&cli.global);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let answer = match cli.command {
-        Command::Validate(_) | Command::Status(_) | Command::Runs(_) | Command::Events(_) => true,
+        Command::Validate(_)
+        | Command::Status(_)
+        | Command::Runs(_)
+        | Command::Events(_)
+        | Command::Lint(_) => true,
         Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
     };
     let code = match runtime {
@@ -181,5 +188,11 @@ async fn run(session: &Session, command: Command) -> Result<u8, Fail> {
         Command::Events(args) => events::run(session, &args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, &args).await,
+        Command::Lint(args) => {
+            let show =
+                lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };
+            let (mut stdin, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+            Ok(lint::run(&args, show, &mut stdin, &mut out, &mut err))
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Session {
     pub(super) json: bool,
     quiet: bool,
     verbose: u8,
-    color: bool,
+    pub(super) color: bool,
     pub(super) color_err: bool,
     /// A person sees what is drawn.
     pub(super) terminal: bool,
