@@ -21,6 +21,10 @@ pub(super) fn back(state: &State, session: &Session, now: &Moment, course: &Back
         match &found.status {
             Status::Running { .. } => unsettled = true,
             Status::Compensating { .. } => busy += 1,
+            Status::CompensationRetrying { .. } if found.spent >= step.retry.attempts => {
+                let reason = found.trouble.clone().unwrap_or_default();
+                decision.append(step, StepEvent::CompensationFailed { reason });
+            }
             Status::CompensationRetrying { pause } => match pause.left_ms(&now.at) {
                 0 => retries.push(place),
                 left if !holding => {

@@ -224,6 +224,11 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
         let (step, found) = (&state.definition.steps[place], &state.steps[place]);
         match &found.status {
             Status::Running { .. } | Status::Compensating { .. } => unsettled = true,
+            // The failure that belongs to its last attempt was lost with the process that wrote that down.
+            Status::Retrying { .. } if found.spent >= step.retry.attempts => {
+                let reason = found.trouble.clone().unwrap_or_default();
+                decision.append(step, StepEvent::Failed { reason });
+            }
             Status::Retrying { pause } => {
                 let left = pause.left_ms(&now.at);
                 if holding || !state.index.needs_met(place) {

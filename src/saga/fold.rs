@@ -656,6 +656,8 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             step.ended_at = Some(at);
         }
         (StepEvent::Resolved { done, outputs, .. }, Status::Interrupted(cut)) if cut.attention.is_some() => {
+            // Who says that it was not done wants it done.
+            (step.spent, step.cuts) = (0, 0);
             step.status = match (cut.direction, done) {
                 (Direction::Forward, true) => {
                     step.outputs = Some(outputs.clone());
@@ -669,6 +671,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             };
         }
         (StepEvent::Resolved { done, .. }, Status::CompensationFailed { .. }) => {
+            (step.spent, step.cuts) = (0, 0);
             step.status = if *done {
                 Status::UndoingCheck { within: Wait::new(at, plan.undone_within_ms), last: None }
             } else {

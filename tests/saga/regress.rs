@@ -374,6 +374,30 @@ fn a_rejection_whose_second_half_was_lost_still_fails_the_step() {
 }
 
 #[test]
+fn a_failure_whose_second_half_was_lost_is_still_the_last_one() {
+    for back in [false, true] {
+        let mut hand = Hand::new(&chain(1));
+        if back {
+            hand.act(0, acted());
+            hand.rollback(None);
+        }
+        let start = hand.asked(|ask| matches!(ask, Ask::Act { .. }));
+        let reply = Reply::Ended(failed(FailureClass::Transient));
+        let both = receive(&hand.state, &mut hand.session, &start.ask, reply, &hand.now);
+        assert_eq!(both.len(), 2);
+        let event = Event { seq: hand.state.seq + 1, at: hand.now.at, what: both[0].clone() };
+        fold(&mut hand.state, &event).unwrap();
+        hand.session = Session::default();
+        let terms = Terms { forward: true, fresh_budget: false, assume_yes: false };
+        hand.wish(&Command::Resume { token: 2, terms });
+        assert_eq!(hand.acts(), 0);
+        let steps = vec![id(0)];
+        let stands = if back { Standing::NeedsAttention { steps } } else { Standing::Halted { steps } };
+        assert_eq!(standing(&hand.state), stands);
+    }
+}
+
+#[test]
 fn a_failure_stops_what_would_start_in_the_same_breath() {
     // A soak fails in the pass in which a retry is due.
     let mut case = case(vec![step(0, &[]), step(1, &[])], 2);
