@@ -61,7 +61,7 @@ pub(super) fn as_it_is(mut state: State, now: crate::saga::Stamp) -> State {
                 crate::saga::Status::Running { .. } | crate::saga::Status::Compensating { .. }
             )
         });
-        let what = What::RunResumed { token: state.token, by: String::new(), terms };
+        let what = What::RunResumed { token: state.token + 1, by: String::new(), terms };
         let event = Event { seq: state.seq + 1, at: now, what };
         if running && fold(&mut state, &event).is_err() {
             tracing::debug!("the state cannot be shown as cut off");
