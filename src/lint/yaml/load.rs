@@ -4,7 +4,7 @@
 //! refused before anything walks it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -326,21 +326,25 @@ impl<'t> Builder<'t> {
             let message = "a merge key (`<<`) wants a mapping or a list of mappings";
             return Err(trouble("X5", self.tree.at(merge.key), message));
         }
+        let at = self.tree.at(merge.key);
+        let tree = &self.tree;
+        let text = |key: NodeId| tree.scalar(key).map(|scalar| scalar.text.as_ref());
+        let mut seen: HashSet<&str> = entries.iter().filter_map(|entry| text(entry.key)).collect();
         for source in sources {
-            for entry in self.tree.entries(source) {
-                let hidden = entries.iter().any(|own| same_key(&self.tree, own.key, entry.key));
-                if !hidden {
-                    entries.push(Entry { merged: true, ..*entry });
-                }
-            }
+            let brought = tree.entries(source);
             // Merged keys are written out: many maps that merge many keys are a bomb of their own.
-            self.merged += self.tree.entries(source).len();
-            if entries.len() > KEYS_MAX || self.merged > NODES_MAX as usize {
+            self.merged += brought.len();
+            if entries.len() + brought.len() > KEYS_MAX || self.merged > NODES_MAX as usize {
                 return Err(trouble(
                     "X5",
-                    self.tree.at(merge.key),
+                    at,
                     "merge keys bring in too many keys: a YAML bomb, or a mistake",
                 ));
+            }
+            for entry in brought {
+                if text(entry.key).is_none_or(|text| seen.insert(text)) {
+                    entries.push(Entry { merged: true, ..*entry });
+                }
             }
         }
         Ok(entries)
