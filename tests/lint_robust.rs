@@ -88,7 +88,7 @@ fn mutated(seed: u64) -> String {
 fn seeds() -> Vec<u64> {
     match std::env::vars().find(|(key, _)| key == "LINT_SEED") {
         Some((_, seed)) => vec![seed.parse().expect("LINT_SEED is a number")],
-        None => (0..3000).collect(),
+        None => (0..600).collect(),
     }
 }
 
@@ -142,7 +142,7 @@ fn a_fix_takes_findings_away_and_is_done_after_one_round() {
             "LINT_SEED={seed}: comments and order stay"
         );
     }
-    assert!(fixes > 5, "the dice made {fixes} files that can be fixed");
+    assert!(fixes > 3, "the dice made {fixes} files that can be fixed");
 }
 
 /// What could cost much: each is about a megabyte and must be answered in the time of a debug build on a busy machine.

@@ -311,3 +311,31 @@ fn frigate_014_reads_yaml_1_1() {
     let report = check(&[Source { name: "a", text: merged.as_bytes() }], &options);
     assert_eq!(found(&report), BTreeSet::from(["X5".to_owned()]));
 }
+
+#[test]
+fn line_ends_and_a_byte_order_mark_change_nothing() {
+    for text in [HOUSE.replace('\n', "\r\n"), format!("\u{feff}{HOUSE}"), HOUSE.trim_end().to_owned()] {
+        let report = judge(&text, context());
+        assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    }
+    let bad = HOUSE.replace("client_id", "clientid").replace('\n', "\r\n");
+    let report = judge(&bad, context());
+    assert_eq!(report.findings.iter().map(|f| (f.line, f.column)).collect::<Vec<_>>(), [(7, 3)]);
+}
+
+#[test]
+fn tabs_are_refused_where_frigates_readers_refuse_them() {
+    for (from, to) in [
+        ("  host: broker.lan", "  host: broker.lan\t"),
+        ("detectors: {gpu: {type: onnx}}", "detectors: {gpu: {type: onnx}}\t"),
+        ("  host: broker.lan", "  host:\tbroker.lan"),
+        ("  user: nvr", "  user: \"nvr\"\t# x"),
+    ] {
+        let report = judge(&HOUSE.replace(from, to), context());
+        assert_eq!(found(&report), BTreeSet::from(["X5".to_owned()]), "{to:?}");
+    }
+    let inside = HOUSE.replace("detectors: {gpu: {type: onnx}}", "detectors: {gpu:\t{type: onnx}} # a\ttab");
+    assert!(judge(&inside, context()).findings.is_empty());
+    let glued = HOUSE.replace("\"{FRIGATE_MQTT}\"", "\"{FRIGATE_MQTT}\"# glued");
+    assert!(judge(&glued, context()).findings.is_empty(), "{:#?}", judge(&glued, context()).findings);
+}

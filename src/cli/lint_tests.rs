@@ -111,6 +111,15 @@ fn fix_shows_a_diff_writes_the_file_and_keeps_comments() {
 }
 
 #[test]
+fn a_fix_of_a_quoted_value_leaves_what_stands_behind_it() {
+    let bad = format!(
+        "{GOOD}lpr: {{enabled: true, model_size: \"smal\" }} # 'why'\nui:\n  time_format: '24hours'   # ours\n"
+    );
+    let ran = lint(Show::default(), bad.as_bytes(), &["--fix", "-"]);
+    assert_eq!(ran.out, bad.replace("\"smal\"", "small").replace("'24hours'", "24hour"), "{}", ran.err);
+}
+
+#[test]
 fn fix_of_standard_input_writes_the_fixed_text_to_stdout() {
     let ran = lint(Show::default(), GOOD.replace("\"0.16-0\"", "0.16").as_bytes(), &["--fix", "-"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, GOOD));

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use super::redact::redact_urls;
 use super::{Context, Finding};
 
 const TEXTS: &str = include_str!("rules.toml");
@@ -62,9 +63,12 @@ pub fn explain(code: &str) -> Option<&'static Rule> {
 /// Adds what every finding of a rule has in common.
 pub(crate) fn complete(finding: &mut Finding) {
     let Some(rule) = explain(finding.code) else { return };
+    finding.message = redact_urls(&finding.message);
     finding.why.clone_from(&rule.why);
     if finding.fix.is_empty() {
         finding.fix.clone_from(&rule.fix);
+    } else {
+        finding.fix = redact_urls(&finding.fix);
     }
 }
 

@@ -3,9 +3,9 @@
 //! Pure: text in, findings out; no files, no network, no clock. [`check`] judges sources, [`fix`] makes the changes that
 //! are certain, [`explain`] tells the story behind a rule, [`rules`] lists them all (`docs/lint.md` is made from it).
 //!
-//! How it goes: [`yaml`] builds the tree that Frigate's own reader would build, with places; [`config`] lays the global
-//! sections under the cameras; the families in [`rules`](mod@rules) judge it, against the [`schema`] of the target
-//! version and the [`Context`]; [`manifest`] finds configurations among Kubernetes manifests and reads the context from
+//! How it goes: `yaml` builds the tree that Frigate's own reader would build, with places; `config` lays the global
+//! sections under the cameras; the families in `rules` judge it, against the `schema` of the target
+//! version and the [`Context`]; `manifest` finds configurations among Kubernetes manifests and reads the context from
 //! the Deployment beside them.
 //!
 //! When Frigate could not even load a file (X5, X6, X7), only that is said: what the file would mean is then a guess.

@@ -6,12 +6,24 @@ use super::words::is_secret_key;
 
 /// The text without its secrets. Placeholders such as `{FRIGATE_RTSP_PASSWORD}` are none and stay.
 pub fn redact(text: &str) -> String {
+    hidden(text, &[user_info, query, keyed])
+}
+
+/// The text without credentials in URLs: for what was written here around a name out of the file.
+pub(crate) fn redact_urls(text: &str) -> String {
+    hidden(text, &[user_info, query])
+}
+
+/// Finds what has to go in one line, as ranges of bytes.
+type Search = fn(&str, &mut Vec<(usize, usize)>);
+
+fn hidden(text: &str, searches: &[Search]) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut secrets = Vec::new();
-        user_info(line, &mut secrets);
-        query(line, &mut secrets);
-        keyed(line, &mut secrets);
+        for search in searches {
+            search(line, &mut secrets);
+        }
         if secrets.is_empty() {
             out.push_str(line);
             continue;

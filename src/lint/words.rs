@@ -33,13 +33,13 @@ pub(crate) fn is_certain(word: &str, meant: &str) -> bool {
     plain(word) == plain(meant) || (word.len() >= 4 && strsim::damerau_levenshtein(word, meant) == 1)
 }
 
-/// Keys whose values are never shown.
-const SECRET_KEYS: [&str; 8] =
-    ["password", "passwd", "pass", "api_key", "auth_secret", "token", "secret", "user_password"];
+/// Keys whose values are never shown: these, and whatever has one of them in its name.
+const SECRET_WORDS: [&str; 5] = ["password", "passwd", "secret", "token", "api_key"];
 
 /// Whether values under that key are secrets.
 pub(crate) fn is_secret_key(key: &str) -> bool {
-    SECRET_KEYS.iter().any(|secret| key.eq_ignore_ascii_case(secret))
+    let key = key.to_ascii_lowercase();
+    key == "pass" || SECRET_WORDS.iter().any(|word| key.contains(word))
 }
 
 /// How much of a value a message shows.

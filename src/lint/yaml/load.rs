@@ -4,7 +4,7 @@
 //! refused before anything walks it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -134,7 +134,7 @@ impl<'t> Builder<'t> {
     fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), Trouble> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let span = self.without_blanks(span, style);
+                let span = self.closed(span, style);
                 // In a plain scalar the reader does not take a tab for a blank.
                 if self.tabs && style != ScalarStyle::Plain {
                     self.scalars.push((span.start.index(), span.end.index()));
@@ -188,8 +188,8 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// The parser counts the blanks behind a closing quote as part of the scalar.
-    fn without_blanks(&self, span: Span, style: ScalarStyle) -> Span {
+    /// The span of a quoted scalar up to its closing quote: the parser counts blanks and a comment behind it as well.
+    fn closed(&self, span: Span, style: ScalarStyle) -> Span {
         if !matches!(style, ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted) {
             return span;
         }
@@ -198,10 +198,16 @@ impl<'t> Builder<'t> {
             None => index,
         };
         let raw = self.text.get(byte(span.start.index())..byte(span.end.index())).unwrap_or_default();
-        let blanks = raw.len() - raw.trim_end_matches([' ', '\t']).len();
-        let end = span.end;
-        let end = Marker::new(end.index() - blanks, end.line(), end.col().saturating_sub(blanks));
-        Span::new(span.start, end)
+        let Some(length) = quoted_length(raw) else { return span };
+        let (mut line, mut column) = (span.start.line(), span.start.col());
+        for c in raw.chars().take(length) {
+            if c == '\n' {
+                (line, column) = (line + 1, 0);
+            } else {
+                column += 1;
+            }
+        }
+        Span::new(span.start, Marker::new(span.start.index() + length, line, column))
     }
 
     fn kind(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
@@ -241,7 +247,8 @@ impl<'t> Builder<'t> {
     fn leave(&mut self, span: Span) -> Result<(), Trouble> {
         let Some(frame) = self.open.pop() else { return Ok(()) };
         if let (Some(start), false) = (frame.bracket, span.is_empty()) {
-            self.brackets.push((start, span.end.index()));
+            // The parser counts the blanks behind the bracket as well.
+            self.brackets.push((start, span.start.index() + 1));
         }
         let value = match frame.content {
             Content::Items(items) => {
@@ -326,21 +333,25 @@ impl<'t> Builder<'t> {
             let message = "a merge key (`<<`) wants a mapping or a list of mappings";
             return Err(trouble("X5", self.tree.at(merge.key), message));
         }
+        let at = self.tree.at(merge.key);
+        let tree = &self.tree;
+        let text = |key: NodeId| tree.scalar(key).map(|scalar| scalar.text.as_ref());
+        let mut seen: HashSet<&str> = entries.iter().filter_map(|entry| text(entry.key)).collect();
         for source in sources {
-            for entry in self.tree.entries(source) {
-                let hidden = entries.iter().any(|own| same_key(&self.tree, own.key, entry.key));
-                if !hidden {
-                    entries.push(Entry { merged: true, ..*entry });
-                }
-            }
+            let brought = tree.entries(source);
             // Merged keys are written out: many maps that merge many keys are a bomb of their own.
-            self.merged += self.tree.entries(source).len();
-            if entries.len() > KEYS_MAX || self.merged > NODES_MAX as usize {
+            self.merged += brought.len();
+            if entries.len() + brought.len() > KEYS_MAX || self.merged > NODES_MAX as usize {
                 return Err(trouble(
                     "X5",
-                    self.tree.at(merge.key),
+                    at,
                     "merge keys bring in too many keys: a YAML bomb, or a mistake",
                 ));
+            }
+            for entry in brought {
+                if text(entry.key).is_none_or(|text| seen.insert(text)) {
+                    entries.push(Entry { merged: true, ..*entry });
+                }
             }
         }
         Ok(entries)
@@ -399,6 +410,26 @@ impl<'t> Builder<'t> {
                 .then_some(Place { line: number, column: column as u32 + 1 })
         })
     }
+}
+
+/// How many characters a quoted scalar has with its quotes.
+fn quoted_length(raw: &str) -> Option<usize> {
+    let mut chars = raw.chars().enumerate().peekable();
+    let (_, quote) = chars.next().filter(|(_, quote)| matches!(quote, '"' | '\''))?;
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if quote == '"' => {
+                chars.next();
+            }
+            // Two single quotes are one.
+            '\'' if quote == c && chars.peek().is_some_and(|(_, next)| *next == quote) => {
+                chars.next();
+            }
+            c if c == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn same_key(tree: &Tree<'_>, a: NodeId, b: NodeId) -> bool {
