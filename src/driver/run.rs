@@ -5,10 +5,12 @@
 //! it is never dropped in the middle. After a failed append nothing more starts and the task ends with the error.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,8 +27,8 @@ use crate::check::Look;
 use crate::journal::{Bodies, JournalError};
 use crate::plan::recorded::{Operation, Step};
 use crate::saga::{
-    self, Answer, Ask, Command, Event, Evidence, FailureClass, Illegal, Outcome, Refusal, Reply, Session,
-    Settlement, Standing, Start, State, Trace, Verdict, What,
+    self, Answer, Ask, Command, CutCause, Event, Evidence, FailureClass, Illegal, Moment, Outcome, Refusal,
+    Reply, Session, Settlement, Standing, Start, State, Trace, Verdict, What,
 };
 use crate::transport::Stop;
 
@@ -35,6 +37,10 @@ const BATCH_MAX: usize = 256;
 
 /// A folded state is kept beside the journal every so many events, so that opening a long run does not replay it.
 const CHECKPOINT_EVERY: u64 = 4_096;
+
+/// Timers stand still while the machine sleeps, and the wall clock of a window may be set: no wait is slept through
+/// for longer than this without a look at the clocks.
+const SLEEP_MAX_MS: u64 = 10_000;
 
 /// How patiently a task waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +112,19 @@ pub enum WishError {
     Gone,
 }
 
+/// Answers to wishes; sent when everything that they say is on stable storage, refusals included.
+type Answers = Vec<(oneshot::Sender<Result<(), WishError>>, Result<(), WishError>)>;
+
+/// Looks in flight. They may be dropped, and are with the task; actions are never here.
+#[derive(Default)]
+struct Looks(BTreeMap<Ask, JoinHandle<()>>);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.values().for_each(JoinHandle::abort);
+    }
+}
+
 enum Message {
     Reply { ask: Ask, reply: Reply },
     Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
@@ -174,8 +193,7 @@ pub struct RunTask<W, L, C> {
     sender: mpsc::UnboundedSender<Message>,
     inbox: mpsc::UnboundedReceiver<Message>,
     seq: watch::Sender<u64>,
-    /// Looks in flight, which may be dropped; actions are not here.
-    looks: BTreeMap<Ask, JoinHandle<()>>,
+    looks: Looks,
     /// When to decide again.
     wake: Option<Instant>,
     /// When something that is not waited for is due.
@@ -206,7 +224,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             sender,
             inbox,
             seq,
-            looks: BTreeMap::new(),
+            looks: Looks::default(),
             wake: None,
             due_ms: None,
         };
@@ -258,7 +276,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.take(message).await?;
                 }
                 () = sleep => self.step(Vec::new(), Vec::new()).await?,
-                _ = tick.tick() => {
+                _ = tick.tick(), if !self.parts.observers.is_empty() => {
                     let now = self.parts.clock.now();
                     for observer in &mut self.parts.observers {
                         observer.tick(&self.state, &now);
@@ -277,13 +295,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 Err(_) => break,
             }
         }
-        let mut answers = Vec::new();
+        let mut answers = Answers::new();
         let mut all = saga::Advance::default();
         for message in messages {
             let now = self.parts.clock.moment();
             let received = match message {
                 Message::Reply { ask, reply } => {
-                    self.looks.remove(&ask);
+                    self.looks.0.remove(&ask);
                     saga::receive(&self.state, &mut self.session, &ask, reply, &now)
                 }
                 Message::Stop => {
@@ -292,12 +310,12 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 }
                 Message::Wish { command, by, answer } => match saga::command(&self.state, &command, &by) {
                     Ok(events) => {
-                        answers.push(answer);
+                        answers.push((answer, Ok(())));
                         events
                     }
                     Err(refusal) => {
-                        drop(answer.send(Err(refusal.into())));
-                        continue;
+                        answers.push((answer, Err(refusal.into())));
+                        Vec::new()
                     }
                 },
             };
@@ -306,11 +324,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         self.commit(all, answers).await
     }
 
-    async fn step(
-        &mut self,
-        received: Vec<Vec<What>>,
-        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
-    ) -> Result<(), DriveError> {
+    async fn step(&mut self, received: Vec<Vec<What>>, answers: Answers) -> Result<(), DriveError> {
         let mut all = saga::Advance::default();
         let now = self.parts.clock.moment();
         for received in received {
@@ -326,6 +340,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         now: &saga::Moment,
         all: &mut saga::Advance,
     ) -> Result<(), DriveError> {
+        // Nothing new starts from the moment on in which a person stops the process.
+        self.session.stopping |= self.parts.stop.is_fired();
         let more =
             saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
         all.append.extend(more.append);
@@ -335,11 +351,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     }
 
     /// The barrier: events first, everything else after.
-    async fn commit(
-        &mut self,
-        all: saga::Advance,
-        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
-    ) -> Result<(), DriveError> {
+    async fn commit(&mut self, all: saga::Advance, answers: Answers) -> Result<(), DriveError> {
         let saga::Advance { append, start, wake_ms } = all;
         if let Some(first) = append.first() {
             let mut bodies = Vec::with_capacity(append.len());
@@ -348,9 +360,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
             let run = self.state.run.clone();
             self.parts.log.append(run, first.seq, bodies).await.map_err(DriveError::Journal)?;
-            if !answers.is_empty() {
-                self.parts.log.settle().await.map_err(DriveError::Journal)?;
-            }
             for observer in &mut self.parts.observers {
                 observer.events(&self.state, &append);
             }
@@ -363,10 +372,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 self.checkpoint().await?;
             }
         }
-        for answer in answers {
-            drop(answer.send(Ok(())));
+        if !answers.is_empty() {
+            self.parts.log.settle().await.map_err(DriveError::Journal)?;
         }
-        self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        for (to, answer) in answers {
+            drop(to.send(answer));
+        }
+        self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
         self.due_ms = wake_ms;
         for start in start {
             self.start(start);
@@ -394,20 +406,20 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             return;
         }
         let work = self.work(&ask);
-        let sender = self.sender.clone();
+        let (sender, clock) = (self.sender.clone(), Arc::clone(&self.parts.clock));
         let task = {
             let ask = ask.clone();
             async move {
                 if after_ms > 0 {
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    pause(&*clock, after_ms).await;
                 }
-                let reply = work.await;
+                let reply = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| lost(&ask));
                 drop(sender.send(Message::Reply { ask, reply }));
             }
         };
         let handle = tokio::spawn(task);
         if !matches!(ask, Ask::Act { .. }) {
-            self.looks.insert(ask, handle);
+            self.looks.0.insert(ask, handle);
         }
     }
 
@@ -520,44 +532,93 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// Whether the task has come to rest, and how.
     async fn rest(&mut self) -> Result<Option<Rest>, DriveError> {
         let acting = self.session.in_flight.iter().any(|ask| matches!(ask, Ask::Act { .. }));
-        let stopped = self.session.stopping && !acting;
-        let ended = self.state.end.is_some() && !acting;
-        let resting = matches!(self.state.course, saga::Course::Resting) && !acting;
-        let paused = self.state.paused && !acting && self.parts.patience != Patience::Everything;
-        if !(stopped || ended || resting) {
-            let in_flight = match self.parts.patience {
-                Patience::Nothing => {
-                    self.session.in_flight.iter().any(|ask| !ask.is_long() || self.looks.contains_key(ask))
-                }
-                Patience::Timers | Patience::Everything => !self.session.in_flight.is_empty(),
-            };
-            if in_flight && !(paused && self.only_waits()) {
-                return Ok(None);
-            }
-            match self.parts.patience {
-                Patience::Timers if self.wake.is_some() && !paused => return Ok(None),
-                Patience::Everything if self.wake.is_some() || self.waits_for_a_person() => return Ok(None),
-                Patience::Timers | Patience::Everything | Patience::Nothing => {}
-            }
+        // Whoever has asked already is answered first.
+        if acting || !self.inbox.is_empty() {
+            return Ok(None);
+        }
+        let (stopped, wake_ms) = (self.session.stopping, self.due_ms);
+        let over = stopped || self.state.end.is_some() || matches!(self.state.course, saga::Course::Resting);
+        if !over && (self.awaits_an_answer() || self.awaits_time_or_people()) {
+            return Ok(None);
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
             self.session.stopping = true;
-            self.step(vec![tails], Vec::new()).await?;
+            self.step(vec![tails], Answers::new()).await?;
         }
-        self.looks.values().for_each(JoinHandle::abort);
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
         let standing = saga::standing(&self.state);
-        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms: self.due_ms, stopped }))
+        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms, stopped }))
     }
 
-    fn only_waits(&self) -> bool {
-        self.session.in_flight.iter().all(Ask::is_long)
+    /// Whether a look is in flight whose answer is still needed; what the run has turned away from is not.
+    fn awaits_an_answer(&mut self) -> bool {
+        if self.session.in_flight.is_empty() {
+            return false;
+        }
+        let in_flight = std::mem::take(&mut self.session.in_flight);
+        let now = Moment { at: self.parts.clock.now(), entropy: 0 };
+        let needed = saga::decide(&self.state, &self.session, &now).start;
+        self.session.in_flight = in_flight;
+        match self.parts.patience {
+            Patience::Nothing => {
+                needed.iter().any(|start| !start.ask.is_long() || self.session.in_flight.contains(&start.ask))
+            }
+            Patience::Timers | Patience::Everything => !needed.is_empty(),
+        }
     }
 
-    fn waits_for_a_person(&self) -> bool {
-        self.state.paused
-            || self.state.steps.iter().any(|step| matches!(step.status, saga::Status::AwaitingApproval))
+    fn awaits_time_or_people(&self) -> bool {
+        match self.parts.patience {
+            Patience::Nothing => false,
+            Patience::Timers => self.wake.is_some(),
+            Patience::Everything => self.wake.is_some() || self.awaits_a_person(),
+        }
+    }
+
+    /// Whether a person can say something that brings the run on.
+    fn awaits_a_person(&self) -> bool {
+        let has = |which: &dyn Fn(&saga::Status) -> bool| self.state.steps.iter().any(|s| which(&s.status));
+        let forward = matches!(self.state.course, saga::Course::Forward)
+            && !has(&|status| matches!(status, saga::Status::Failed { .. }));
+        self.state.paused || forward && has(&|status| matches!(status, saga::Status::AwaitingApproval))
+    }
+}
+
+/// Waits by the clock that goes on while the machine sleeps.
+async fn pause<C: Clock>(clock: &C, for_ms: u64) {
+    let from = clock.now();
+    loop {
+        let left = for_ms.saturating_sub(clock.now().since_ms(&from));
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(left.min(SLEEP_MAX_MS))).await;
+    }
+}
+
+/// The reply when what was to find it has panicked: nobody knows.
+fn lost(ask: &Ask) -> Reply {
+    let why = "`runner` panicked over it; please report that".to_owned();
+    let unknown = || Answer::new(Verdict::Unknown, why.clone());
+    match ask {
+        Ask::When(_) => Reply::When(Err(why)),
+        Ask::PreImage(_) => Reply::PreImage(Err(why)),
+        Ask::Evidence(_) => {
+            let evidence = vec![Evidence { check: "the evidence".to_owned(), answer: unknown() }];
+            Reply::Evidence { question: String::new(), evidence }
+        }
+        Ask::Act { .. } => {
+            Reply::Ended(Outcome::Cut { cause: CutCause::Crash, message: why, trace: Trace::default() })
+        }
+        Ask::Settle { .. } => Reply::Settled(Settlement::Unproved { reason: why }),
+        Ask::Probe(_)
+        | Ask::Gone { .. }
+        | Ask::SettleProbe(_)
+        | Ask::Verify(_)
+        | Ask::Undone(_)
+        | Ask::Sample(_)
+        | Ask::Ready(_) => Reply::Looked(vec![unknown()]),
     }
 }
 
