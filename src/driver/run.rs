@@ -27,8 +27,8 @@ use crate::check::Look;
 use crate::journal::{Bodies, JournalError};
 use crate::plan::recorded::{Operation, Step};
 use crate::saga::{
-    self, Answer, Ask, Command, CutCause, Event, Evidence, FailureClass, Illegal, Moment, Outcome, Refusal,
-    Reply, Session, Settlement, Standing, Start, State, Trace, Verdict, What,
+    self, Answer, Ask, Command, CutCause, Decision, Event, Evidence, FailureClass, Illegal, Moment, Outcome,
+    Refusal, Reply, Session, Settlement, Standing, Start, State, Trace, Verdict, What,
 };
 use crate::transport::Stop;
 
@@ -194,10 +194,10 @@ pub struct RunTask<W, L, C> {
     inbox: mpsc::UnboundedReceiver<Message>,
     seq: watch::Sender<u64>,
     looks: Looks,
+    /// When the last decision was made: waits count from there, however slow the journal is.
+    decided: Instant,
     /// When to decide again.
     wake: Option<Instant>,
-    /// When something that is not waited for is due.
-    due_ms: Option<u64>,
     checkpointed: u64,
     definition_seq: Arc<crate::plan::recorded::Definition>,
 }
@@ -225,8 +225,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             inbox,
             seq,
             looks: Looks::default(),
+            decided: Instant::now(),
             wake: None,
-            due_ms: None,
         };
         Ok((task, handle))
     }
@@ -342,6 +342,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     ) -> Result<(), DriveError> {
         // Nothing new starts from the moment on in which a person stops the process.
         self.session.stopping |= self.parts.stop.is_fired();
+        self.decided = Instant::now();
         let more =
             saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
         all.append.extend(more.append);
@@ -378,8 +379,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         for (to, answer) in answers {
             drop(to.send(answer));
         }
-        self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
-        self.due_ms = wake_ms;
+        self.wake = wake_ms.map(|ms| self.decided + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
         for start in start {
             self.start(start);
         }
@@ -402,7 +402,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         if self.parts.patience == Patience::Nothing && after_ms > 0 && ask.is_long() {
             // Not waited for: it is due later, and whoever comes then asks again.
             self.session.in_flight.remove(&ask);
-            self.due_ms = Some(self.due_ms.map_or(after_ms, |before| before.min(after_ms)));
             return;
         }
         let work = self.work(&ask);
@@ -536,10 +535,16 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         if acting || !self.inbox.is_empty() {
             return Ok(None);
         }
-        let (stopped, wake_ms) = (self.session.stopping, self.due_ms);
+        let stopped = self.session.stopping;
         let over = stopped || self.state.end.is_some() || matches!(self.state.course, saga::Course::Resting);
-        if !over && (self.awaits_an_answer() || self.awaits_time_or_people()) {
-            return Ok(None);
+        let mut wake_ms = None;
+        if !over {
+            let needed = self.needed();
+            if self.awaits(&needed) {
+                return Ok(None);
+            }
+            let starts = needed.start.iter().map(|start| start.after_ms);
+            wake_ms = starts.chain(needed.wake_ms).min();
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
@@ -551,24 +556,29 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         Ok(Some(Rest { state: self.state.clone(), standing, wake_ms, stopped }))
     }
 
-    /// Whether a look is in flight whose answer is still needed; what the run has turned away from is not.
-    fn awaits_an_answer(&mut self) -> bool {
-        if self.session.in_flight.is_empty() {
-            return false;
-        }
+    /// What would be started now, were no look in flight: answers that the run has turned away from are not in it.
+    fn needed(&mut self) -> Decision {
         let in_flight = std::mem::take(&mut self.session.in_flight);
         let now = Moment { at: self.parts.clock.now(), entropy: 0 };
-        let needed = saga::decide(&self.state, &self.session, &now).start;
+        let needed = saga::decide(&self.state, &self.session, &now);
         self.session.in_flight = in_flight;
-        match self.parts.patience {
-            Patience::Nothing => {
-                needed.iter().any(|start| !start.ask.is_long() || self.session.in_flight.contains(&start.ask))
-            }
-            Patience::Timers | Patience::Everything => !needed.is_empty(),
-        }
+        needed
     }
 
-    fn awaits_time_or_people(&self) -> bool {
+    /// Whether this task waits for something that is still to come.
+    fn awaits(&mut self, needed: &Decision) -> bool {
+        let in_flight = &self.session.in_flight;
+        let hurried = self.parts.patience == Patience::Nothing;
+        let later = |start: &Start| {
+            hurried && start.after_ms > 0 && start.ask.is_long() && !in_flight.contains(&start.ask)
+        };
+        if !needed.append.is_empty() || !needed.start.iter().all(later) {
+            if in_flight.is_empty() {
+                // It became due while the journal was slow.
+                self.wake = Some(Instant::now());
+            }
+            return true;
+        }
         match self.parts.patience {
             Patience::Nothing => false,
             Patience::Timers => self.wake.is_some(),

@@ -425,6 +425,7 @@ struct Things {
     crashing: bool,
     wrong: Vec<String>,
     most_at_once: usize,
+    ended_at: Option<Stamp>,
 }
 
 impl SimWorld {
@@ -441,6 +442,7 @@ impl SimWorld {
             crashing: false,
             wrong: Vec::new(),
             most_at_once: 0,
+            ended_at: None,
         };
         Self { log, clock, inner: Mutex::new(inner) }
     }
@@ -735,6 +737,13 @@ impl Inside {
         self.log.state().step(&id(step)).unwrap().1.status.clone()
     }
 
+    /// Whether an event of this person is acknowledged.
+    pub(crate) fn acknowledged_by(&self, who: &str) -> bool {
+        let (last, events) = (self.log.acknowledged(), self.log.events());
+        let mut acknowledged = events.iter().filter(|event| event.seq <= last);
+        acknowledged.any(|event| serde_json::to_string(&event.what).unwrap().contains(who))
+    }
+
     /// Waits until the journal has it so.
     pub(crate) async fn until(&self, what: impl Fn(&State) -> bool) {
         let mut seq = self.handle.follow();
@@ -896,13 +905,23 @@ impl Lab {
             Ended::Refused(_) => {}
         }
         if matches!(ended, Ended::Rest(_) | Ended::Refused(_)) {
+            lock(&self.world.inner).ended_at = Some(self.clock.now());
             // The scenario may still be asking; whoever asks now is told that nobody is there.
             sleep(Duration::from_millis(1)).await;
             scenario.abort();
             follower.await.unwrap();
-            drop(scenario.await);
+            if let Err(error) = scenario.await
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
         ended
+    }
+
+    /// When the last process came to rest.
+    pub(crate) fn ended_at(&self) -> Stamp {
+        lock(&self.world.inner).ended_at.unwrap()
     }
 
     pub(crate) fn status(&self, step: &str) -> Status {
