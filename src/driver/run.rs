@@ -5,10 +5,12 @@
 //! it is never dropped in the middle. After a failed append nothing more starts and the task ends with the error.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,8 +27,8 @@ use crate::check::Look;
 use crate::journal::{Bodies, JournalError};
 use crate::plan::recorded::{Operation, Step};
 use crate::saga::{
-    self, Answer, Ask, Command, Event, Evidence, FailureClass, Illegal, Outcome, Refusal, Reply, Session,
-    Settlement, Standing, Start, State, Trace, Verdict, What,
+    self, Answer, Ask, Command, CutCause, Decision, Event, Evidence, FailureClass, Illegal, Moment, Outcome,
+    Refusal, Reply, Session, Settlement, Standing, Start, State, Trace, Verdict, What,
 };
 use crate::transport::Stop;
 
@@ -35,6 +37,10 @@ const BATCH_MAX: usize = 256;
 
 /// A folded state is kept beside the journal every so many events, so that opening a long run does not replay it.
 const CHECKPOINT_EVERY: u64 = 4_096;
+
+/// Timers stand still while the machine sleeps, and the wall clock of a window may be set: no wait is slept through
+/// for longer than this without a look at the clocks.
+const SLEEP_MAX_MS: u64 = 10_000;
 
 /// How patiently a task waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +114,19 @@ pub enum WishError {
     Gone,
 }
 
+/// Answers to wishes; sent when everything that they say is on stable storage, refusals included.
+type Answers = Vec<(oneshot::Sender<Result<(), WishError>>, Result<(), WishError>)>;
+
+/// Looks in flight. They may be dropped, and are with the task; actions are never here.
+#[derive(Default)]
+struct Looks(BTreeMap<Ask, JoinHandle<()>>);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        self.0.values().for_each(JoinHandle::abort);
+    }
+}
+
 enum Message {
     Reply { ask: Ask, reply: Reply },
     Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
@@ -176,12 +195,11 @@ pub struct RunTask<W, L, C> {
     sender: mpsc::UnboundedSender<Message>,
     inbox: mpsc::UnboundedReceiver<Message>,
     seq: watch::Sender<u64>,
-    /// Looks in flight, which may be dropped; actions are not here.
-    looks: BTreeMap<Ask, JoinHandle<()>>,
+    looks: Looks,
+    /// When the last decision was made: waits count from there, however slow the journal is.
+    decided: Instant,
     /// When to decide again.
     wake: Option<Instant>,
-    /// When something that is not waited for is due.
-    due_ms: Option<u64>,
     checkpointed: u64,
     definition_seq: Arc<crate::plan::recorded::Definition>,
 }
@@ -212,9 +230,9 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             sender,
             inbox,
             seq,
-            looks: BTreeMap::new(),
+            looks: Looks::default(),
+            decided: Instant::now(),
             wake: None,
-            due_ms: None,
         };
         Ok((task, handle))
     }
@@ -264,7 +282,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.take(message).await?;
                 }
                 () = sleep => self.step(Vec::new(), Vec::new()).await?,
-                _ = tick.tick() => {
+                _ = tick.tick(), if !self.parts.observers.is_empty() => {
                     let now = self.parts.clock.now();
                     for observer in &mut self.parts.observers {
                         observer.tick(&self.state, &now);
@@ -283,13 +301,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 Err(_) => break,
             }
         }
-        let mut answers = Vec::new();
+        let mut answers = Answers::new();
         let mut all = saga::Advance::default();
         for message in messages {
             let now = self.parts.clock.moment();
             let received = match message {
                 Message::Reply { ask, reply } => {
-                    self.looks.remove(&ask);
+                    self.looks.0.remove(&ask);
                     saga::receive(&self.state, &mut self.session, &ask, reply, &now)
                 }
                 Message::Stop => {
@@ -298,12 +316,12 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 }
                 Message::Wish { command, by, answer } => match saga::command(&self.state, &command, &by) {
                     Ok(events) => {
-                        answers.push(answer);
+                        answers.push((answer, Ok(())));
                         events
                     }
                     Err(refusal) => {
-                        drop(answer.send(Err(refusal.into())));
-                        continue;
+                        answers.push((answer, Err(refusal.into())));
+                        Vec::new()
                     }
                 },
             };
@@ -312,11 +330,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         self.commit(all, answers).await
     }
 
-    async fn step(
-        &mut self,
-        received: Vec<Vec<What>>,
-        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
-    ) -> Result<(), DriveError> {
+    async fn step(&mut self, received: Vec<Vec<What>>, answers: Answers) -> Result<(), DriveError> {
         let mut all = saga::Advance::default();
         let now = self.parts.clock.moment();
         for received in received {
@@ -332,6 +346,9 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         now: &saga::Moment,
         all: &mut saga::Advance,
     ) -> Result<(), DriveError> {
+        // Nothing new starts from the moment on in which a person stops the process.
+        self.session.stopping |= self.parts.stop.is_fired();
+        self.decided = Instant::now();
         let more =
             saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
         all.append.extend(more.append);
@@ -341,11 +358,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     }
 
     /// The barrier: events first, everything else after.
-    async fn commit(
-        &mut self,
-        all: saga::Advance,
-        answers: Vec<oneshot::Sender<Result<(), WishError>>>,
-    ) -> Result<(), DriveError> {
+    async fn commit(&mut self, all: saga::Advance, answers: Answers) -> Result<(), DriveError> {
         let saga::Advance { append, start, wake_ms } = all;
         if let Some(first) = append.first() {
             let mut bodies = Vec::with_capacity(append.len());
@@ -354,9 +367,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
             let run = self.state.run.clone();
             self.parts.log.append(run, first.seq, bodies).await.map_err(DriveError::Journal)?;
-            if !answers.is_empty() {
-                self.parts.log.settle().await.map_err(DriveError::Journal)?;
-            }
             for observer in &mut self.parts.observers {
                 observer.events(&self.state, &append);
             }
@@ -369,11 +379,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 self.checkpoint().await?;
             }
         }
-        for answer in answers {
-            drop(answer.send(Ok(())));
+        if !answers.is_empty() {
+            self.parts.log.settle().await.map_err(DriveError::Journal)?;
         }
-        self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-        self.due_ms = wake_ms;
+        for (to, answer) in answers {
+            drop(to.send(answer));
+        }
+        self.wake = wake_ms.map(|ms| self.decided + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
         for start in start {
             self.start(start);
         }
@@ -396,24 +408,23 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         if self.parts.patience == Patience::Nothing && after_ms > 0 && ask.is_long() {
             // Not waited for: it is due later, and whoever comes then asks again.
             self.session.in_flight.remove(&ask);
-            self.due_ms = Some(self.due_ms.map_or(after_ms, |before| before.min(after_ms)));
             return;
         }
         let work = self.work(&ask);
-        let sender = self.sender.clone();
+        let (sender, clock) = (self.sender.clone(), Arc::clone(&self.parts.clock));
         let task = {
             let ask = ask.clone();
             async move {
                 if after_ms > 0 {
-                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    pause(&*clock, after_ms).await;
                 }
-                let reply = work.await;
+                let reply = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| lost(&ask));
                 drop(sender.send(Message::Reply { ask, reply }));
             }
         };
         let handle = tokio::spawn(task);
         if !matches!(ask, Ask::Act { .. }) {
-            self.looks.insert(ask, handle);
+            self.looks.0.insert(ask, handle);
         }
     }
 
@@ -526,47 +537,105 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// Whether the task has come to rest, and how.
     async fn rest(&mut self) -> Result<Option<Rest>, DriveError> {
         let acting = self.session.in_flight.iter().any(|ask| matches!(ask, Ask::Act { .. }));
-        let stopped = self.session.stopping && !acting;
-        let ended = self.state.end.is_some() && !acting;
-        let resting = matches!(self.state.course, saga::Course::Resting) && !acting;
-        let paused = self.state.paused && !acting && self.parts.patience != Patience::Everything;
-        if !(stopped || ended || resting) {
-            let in_flight = match self.parts.patience {
-                Patience::Nothing => {
-                    self.session.in_flight.iter().any(|ask| !ask.is_long() || self.looks.contains_key(ask))
-                }
-                Patience::Timers | Patience::Everything => !self.session.in_flight.is_empty(),
-            };
-            if in_flight && !(paused && self.only_waits()) {
+        // Whoever has asked already is answered first.
+        if acting || !self.inbox.is_empty() {
+            return Ok(None);
+        }
+        let stopped = self.session.stopping;
+        let over = stopped || self.state.end.is_some() || matches!(self.state.course, saga::Course::Resting);
+        let mut wake_ms = None;
+        if !over {
+            let needed = self.needed();
+            if self.awaits(&needed) {
                 return Ok(None);
             }
-            match self.parts.patience {
-                Patience::Timers if self.wake.is_some() && !paused => return Ok(None),
-                Patience::Everything if self.wake.is_some() || self.waits_for_a_person() => return Ok(None),
-                Patience::Timers | Patience::Everything | Patience::Nothing => {}
-            }
+            let starts = needed.start.iter().map(|start| start.after_ms);
+            wake_ms = starts.chain(needed.wake_ms).min();
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
             // Nothing is decided any more, and what was due stays due.
             self.session.stopping = true;
-            let due_ms = self.due_ms;
-            self.step(vec![tails], Vec::new()).await?;
-            self.due_ms = due_ms;
+            self.step(vec![tails], Answers::new()).await?;
         }
-        self.looks.values().for_each(JoinHandle::abort);
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
         let standing = saga::standing(&self.state);
-        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms: self.due_ms, stopped }))
+        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms, stopped }))
     }
 
-    fn only_waits(&self) -> bool {
-        self.session.in_flight.iter().all(Ask::is_long)
+    /// What would be started now, were no look in flight: answers that the run has turned away from are not in it.
+    fn needed(&mut self) -> Decision {
+        let in_flight = std::mem::take(&mut self.session.in_flight);
+        let now = Moment { at: self.parts.clock.now(), entropy: 0 };
+        let needed = saga::decide(&self.state, &self.session, &now);
+        self.session.in_flight = in_flight;
+        needed
     }
 
-    fn waits_for_a_person(&self) -> bool {
-        self.state.paused
-            || self.state.steps.iter().any(|step| matches!(step.status, saga::Status::AwaitingApproval))
+    /// Whether this task waits for something that is still to come.
+    fn awaits(&mut self, needed: &Decision) -> bool {
+        let in_flight = &self.session.in_flight;
+        let hurried = self.parts.patience == Patience::Nothing;
+        let later = |start: &Start| {
+            hurried && start.after_ms > 0 && start.ask.is_long() && !in_flight.contains(&start.ask)
+        };
+        if !needed.append.is_empty() || !needed.start.iter().all(later) {
+            if in_flight.is_empty() {
+                // It became due while the journal was slow.
+                self.wake = Some(Instant::now());
+            }
+            return true;
+        }
+        match self.parts.patience {
+            Patience::Nothing => false,
+            Patience::Timers => self.wake.is_some(),
+            Patience::Everything => self.wake.is_some() || self.awaits_a_person(),
+        }
+    }
+
+    /// Whether a person can say something that brings the run on.
+    fn awaits_a_person(&self) -> bool {
+        let has = |which: &dyn Fn(&saga::Status) -> bool| self.state.steps.iter().any(|s| which(&s.status));
+        let forward = matches!(self.state.course, saga::Course::Forward)
+            && !has(&|status| matches!(status, saga::Status::Failed { .. }));
+        self.state.paused || forward && has(&|status| matches!(status, saga::Status::AwaitingApproval))
+    }
+}
+
+/// Waits by the clock that goes on while the machine sleeps.
+async fn pause<C: Clock>(clock: &C, for_ms: u64) {
+    let from = clock.now();
+    loop {
+        let left = for_ms.saturating_sub(clock.now().since_ms(&from));
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(left.min(SLEEP_MAX_MS))).await;
+    }
+}
+
+/// The reply when what was to find it has panicked: nobody knows.
+fn lost(ask: &Ask) -> Reply {
+    let why = "`runner` panicked over it; please report that".to_owned();
+    let unknown = || Answer::new(Verdict::Unknown, why.clone());
+    match ask {
+        Ask::When(_) => Reply::When(Err(why)),
+        Ask::PreImage(_) => Reply::PreImage(Err(why)),
+        Ask::Evidence(_) => {
+            let evidence = vec![Evidence { check: "the evidence".to_owned(), answer: unknown() }];
+            Reply::Evidence { question: String::new(), evidence }
+        }
+        Ask::Act { .. } => {
+            Reply::Ended(Outcome::Cut { cause: CutCause::Crash, message: why, trace: Trace::default() })
+        }
+        Ask::Settle { .. } => Reply::Settled(Settlement::Unproved { reason: why }),
+        Ask::Probe(_)
+        | Ask::Gone { .. }
+        | Ask::SettleProbe(_)
+        | Ask::Verify(_)
+        | Ask::Undone(_)
+        | Ask::Sample(_)
+        | Ask::Ready(_) => Reply::Looked(vec![unknown()]),
     }
 }
 

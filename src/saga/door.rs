@@ -87,8 +87,8 @@ pub(super) fn door(
         && let WindowState::Closed { opens_ms } = window.at(now.at.wall_ms)
     {
         let wait = u64::try_from(opens_ms.saturating_sub(now.at.wall_ms)).unwrap_or(0);
-        // Looks again at least once a minute: the wall clock may be set meanwhile.
-        return decision.wake(wait.clamp(1, FRESH_MS));
+        // The wall clock may be set meanwhile: drivers decide again well before a long wait is over.
+        return decision.wake(wait.max(1));
     }
     match resources_free(state, session, now, (step, found), Direction::Forward, decision) {
         Free::Yes => {}
