@@ -167,7 +167,8 @@ fn options(args: &LintArgs) -> Result<Options, String> {
         None => Context::default(),
         Some(path) => {
             let name = path.display();
-            let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+            let text =
+                fs::read_to_string(path).map_err(|error| unreadable("context", &name.to_string(), &error))?;
             Context::parse(&text).map_err(|error| format!("{name}: {error}"))?
         }
     };
@@ -175,6 +176,21 @@ fn options(args: &LintArgs) -> Result<Options, String> {
         target.parse::<Target>().map_err(|error| format!("`target` of the context: {error}"))?;
     }
     Ok(Options { target: args.frigate, context })
+}
+
+/// Why a file cannot be read, and what to do.
+fn unreadable(what: &str, name: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("there is no {what} `{name}`: check the path; it is relative to the current folder")
+        }
+        io::ErrorKind::IsADirectory => {
+            format!("`{name}` is a folder: name the files in it, or its kustomization")
+        }
+        io::ErrorKind::PermissionDenied => format!("the {what} `{name}` may not be read by this user"),
+        io::ErrorKind::InvalidData => format!("the {what} `{name}` is not UTF-8"),
+        _ => format!("the {what} `{name}` cannot be read: {error}"),
+    }
 }
 
 fn sources(held: &[Held]) -> Vec<Source<'_>> {
@@ -212,7 +228,7 @@ fn read_all(files: &[PathBuf], stdin: &mut dyn Read) -> (Vec<Held>, Vec<String>)
                 held.push(Held { name, path: Some(path), bytes });
             }
             // What a kustomization names may be elsewhere, or be made later: a remark is for who asked for the file.
-            Err(error) if asked_for => complaints.push(format!("{name}: {error}")),
+            Err(error) if asked_for => complaints.push(unreadable("file", &name, &error)),
             Err(_) => {}
         }
     }
