@@ -40,7 +40,7 @@ const CHECKPOINT_EVERY: u64 = 4_096;
 
 /// Timers stand still while the machine sleeps, and the wall clock of a window may be set: no wait is slept through
 /// for longer than this without a look at the clocks.
-const SLEEP_MAX_MS: u64 = 10_000;
+const SLEEP_MAX_MS: u64 = 30_000;
 
 /// How patiently a task waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,5 +8,7 @@
 )]
 
 mod basics;
+mod crash;
 mod schedules;
 mod sim;
+mod waits;

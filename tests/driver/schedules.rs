@@ -190,7 +190,7 @@ async fn people(inside: Inside, definition: Definition, mut rng: Rng, wishes: u6
         match answer {
             Ok(()) => assert!(recorded, "{command:?} was granted and is not recorded"),
             Err(runner::driver::WishError::Refused(_)) => {
-                assert!(!recorded, "{command:?} was refused and is recorded")
+                assert!(!recorded, "{command:?} was refused and is recorded");
             }
             Err(runner::driver::WishError::Gone) => {}
         }

@@ -62,6 +62,7 @@ struct Clocks {
     up_ms: u64,
     wall_ms: i64,
     boot: u64,
+    passed_ms: u64,
     rng: Rng,
 }
 
@@ -71,6 +72,7 @@ impl Clocks {
         let passed = u64::try_from((now - self.anchor).as_millis()).unwrap();
         self.anchor = now;
         self.up_ms += passed;
+        self.passed_ms += passed;
         self.wall_ms += passed.cast_signed();
     }
 }
@@ -78,7 +80,14 @@ impl Clocks {
 impl SimClock {
     fn new(seed: u64) -> Self {
         let anchor = Instant::now();
-        Self(Mutex::new(Clocks { anchor, up_ms: 1_000_000, wall_ms: NOON, boot: 1, rng: Rng(seed) }))
+        Self(Mutex::new(Clocks {
+            anchor,
+            up_ms: 1_000_000,
+            wall_ms: NOON,
+            boot: 1,
+            passed_ms: 0,
+            rng: Rng(seed),
+        }))
     }
 
     /// A new runtime has a new idea of virtual time.
@@ -270,6 +279,11 @@ impl SimLog {
         records.batches.push(events.len());
         records.busy = false;
         Ok(())
+    }
+
+    /// The process dies between two appends.
+    pub(crate) fn crash_now(&self) {
+        self.crash.notify_one();
     }
 
     async fn die(&self) {
@@ -917,6 +931,11 @@ impl Lab {
             }
         }
         ended
+    }
+
+    /// Milliseconds that have passed on this machine, whatever was done to its clocks.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        lock(&self.clock.0).passed_ms
     }
 
     /// When the last process came to rest.
