@@ -128,7 +128,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(run(&session, cli.command));
+            let code = runtime.block_on(persist(&session, &cli.command));
             // What is left are looks and connections; nothing with a side effect is waited for by dropping it.
             runtime.shutdown_background();
             code
@@ -145,15 +145,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(session: &Session, command: Command) -> Result<u8, Fail> {
+/// Runs a command, and again when who held the journal went away before it answered.
+async fn persist(session: &Session, command: &Command) -> Result<u8, Fail> {
+    let mut tries = 0;
+    loop {
+        match run(session, command).await {
+            Err(fail) if tries < fail.again => tries += 1,
+            result => return result,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
     match command {
         Command::Apply(args) => apply::run(session, args).await,
-        Command::Validate(args) => validate::run(session, &args),
+        Command::Validate(args) => validate::run(session, args),
         Command::Rollback(args) => rollback::run(session, args).await,
-        Command::Status(args) => status::run(session, &args).await,
-        Command::Runs(args) => runs::run(session, &args).await,
-        Command::Events(args) => events::run(session, &args).await,
+        Command::Status(args) => status::run(session, args).await,
+        Command::Runs(args) => runs::run(session, args).await,
+        Command::Events(args) => events::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
-        Command::Cancel(args) => cancel::run(session, &args).await,
+        Command::Cancel(args) => cancel::run(session, args).await,
     }
 }

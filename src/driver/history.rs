@@ -16,6 +16,15 @@ pub enum HistoryError {
     /// The process that holds the journal did not answer as it should.
     #[error("{0}")]
     Holder(String),
+    /// The process that holds the journal does not answer.
+    #[error("process {pid}, which holds the journal, does not answer")]
+    HolderSilent {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The process that held the journal went away.
+    #[error("the process that held the journal ended before it answered")]
+    HolderGone,
     /// An event cannot be read.
     #[error("event {seq} of run `{run}` cannot be read")]
     Event {
@@ -46,17 +55,15 @@ pub enum HistoryError {
     },
 }
 
+/// Events as they are stored: each with its place.
+pub type Stored = Vec<(u64, Vec<u8>)>;
+
 /// Where events can be read.
 pub trait History: Send + Sync {
     /// All runs in the order of their creation, those without events included.
     fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>>;
     /// A run's stored events from `from` on, at most `limit`.
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>>;
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<Stored, HistoryError>>;
     /// The newest folded state that fits, and its place.
     fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
 }
@@ -95,10 +102,12 @@ pub async fn events(
     limit: u64,
 ) -> Result<Vec<Event>, HistoryError> {
     let stored = history.stored(run.clone(), from, limit).await?;
-    let decode = |(seq, body): (u64, Vec<u8>)| {
-        codec::decode(&body, bodies).map_err(|source| HistoryError::Event { run: run.clone(), seq, source })
-    };
-    stored.into_iter().map(decode).collect()
+    let mut events = Vec::with_capacity(stored.len());
+    for (seq, body) in stored {
+        let event = codec::decode(&body, bodies);
+        events.push(event.map_err(|source| HistoryError::Event { run: run.clone(), seq, source })?);
+    }
+    Ok(events)
 }
 
 /// A run's state, folded from its events, or from its checkpoint and the events since.
