@@ -66,7 +66,7 @@ fn a_fix_is_shown_then_made_and_keeps_comments() {
     let said = lint(&["lint", "--fix", "config.yml"], b"", folder.path());
     let fixed = fs::read_to_string(&file).unwrap();
     assert_eq!(fixed, NVENC.replace("\"0.16-0\"", "\"0.16-0\" # mine too"), "only that one place changes");
-    assert!(said.out.contains("-version: 0.16 # mine too"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("-version: 0.16 # mine too"), "{}{}", said.out, said.err);
     assert!(!said.out.contains("hunter2") && !said.err.contains("hunter2"));
     assert_eq!(said.code, Some(0), "what is left are warnings: {}{}", said.out, said.err);
 }

@@ -3,6 +3,8 @@
 //! their own effects. The runner's process group is killed and the steps are not, so that what was left running has
 //! to be settled. `RUNNER_FULL=1` kills ten times as often; `RUNNER_SEED` repeats a failure.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! beside it. Method: strace writes down what is written to the journal's data file, every sync of it and every
 //! program that is started.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::process::{Command, Stdio};

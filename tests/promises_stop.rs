@@ -1,6 +1,8 @@
 //! Goal: every way to stop leaves a run that can go on, and says so by its exit code: signals, timeouts, cut-off steps
 //! that nobody can settle, failures with and without a rollback, waits that are not waited for.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::time::{Duration, Instant};

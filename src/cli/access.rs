@@ -10,7 +10,7 @@ use super::fail::Fail;
 use super::session::{Session, environment, host};
 use crate::driver::{Clock, History, Holder, House, SystemClock};
 use crate::journal::{self, Bodies, Handle, Journal, JournalError, Options};
-use crate::serve::{self, Client, ClientError, Pointer};
+use crate::serve::{self, Bound, Client, ClientError, Server};
 use crate::transport::{Transport, TransportOptions};
 
 /// How long a process that holds the journal and says nothing is waited for: a command that only reads holds it
@@ -38,15 +38,16 @@ pub(super) struct Held {
 /// A journal that is held and drives runs.
 pub(super) struct Holding {
     pub(super) holder: Arc<Holder>,
-    pointer: Pointer,
-    folder: PathBuf,
+    bound: Option<Bound>,
+    server: Option<Server>,
 }
 
 impl Access {
     /// Opens the journal of a state folder, or finds who has it.
     pub(super) async fn open(session: &Session, folder: &Path, create: bool) -> Result<Self, Fail> {
         let clock = SystemClock::new();
-        let deadline = Instant::now() + HOLDER_TIMEOUT;
+        let mut deadline = Instant::now() + HOLDER_TIMEOUT;
+        let mut before = None;
         loop {
             let holder = journal::Holder {
                 pid: std::process::id(),
@@ -68,23 +69,17 @@ impl Access {
                 Err(JournalError::Held { pid, .. }) => pid,
                 Err(error) => return Err(error.into()),
             };
+            if before != Some(pid) {
+                // They take turns: as long as it is another one each time, nobody hangs.
+                (before, deadline) = (Some(pid), Instant::now() + HOLDER_TIMEOUT);
+            }
             match Client::connect(folder).await {
                 Ok(client) => return Ok(Access::Remote { client, bodies: Bodies::at(folder) }),
                 Err(ClientError::NotThere) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Err(_) => {
-                    let who =
-                        pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-                    let shown = folder.display();
-                    let fail =
-                        Fail::held(format!("{who} holds the journal in `{shown}` and does not answer"));
-                    let help = pid.map_or_else(
-                        || "find it with `fuser` on that folder and end it".to_owned(),
-                        super::fail::hangs,
-                    );
-                    return Err(fail.help(help));
-                }
+                Err(ClientError::Silent { pid }) => return Err(Fail::holder_silent(Some(pid), folder)),
+                Err(_) => return Err(Fail::holder_silent(pid, folder)),
             }
         }
     }
@@ -119,7 +114,8 @@ impl Access {
 }
 
 impl Held {
-    /// Starts to drive runs, and offers the control socket.
+    /// Becomes able to drive runs, and makes the control socket; it is offered when the first run was taken on, so
+    /// that nobody comes between.
     pub(super) fn hold(self) -> Result<Holding, Fail> {
         let Self { folder, handle, bodies, id, token, clock } = self;
         let xdg = environment("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -132,17 +128,33 @@ impl Held {
         let transport =
             Transport::open(options).map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
         let holder = Arc::new(Holder::new(handle, bodies, House::new(transport), clock, token));
-        let pointer = serve::serve(Arc::clone(&holder), &folder, &runtime, token)
+        let bound = serve::bind(&folder, &runtime, token)
             .map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
-        Ok(Holding { holder, pointer, folder })
+        Ok(Holding { holder, bound: Some(bound), server: None })
     }
 }
 
 impl Holding {
-    /// Stays until every run that was given rests, then lets go of the journal.
+    /// Offers the control socket.
+    pub(super) fn offer(&mut self, session: &Session) {
+        let Some(bound) = self.bound.take() else { return };
+        match bound.offer(Arc::clone(&self.holder)) {
+            Ok(server) => self.server = Some(server),
+            Err(error) => {
+                session.warn(&format!(
+                    "other terminals cannot reach this process: {}",
+                    super::fail::chain(&error)
+                ));
+            }
+        }
+    }
+
+    /// Stays until every run that was given rests and who asked is answered, then lets go of the journal.
     pub(super) async fn close(self) {
+        self.holder.rest().await;
+        if let Some(server) = self.server {
+            server.close().await;
+        }
         self.holder.close().await;
-        self.pointer.remove(&self.folder);
-        drop(std::fs::remove_file(&self.pointer.socket));
     }
 }

@@ -99,7 +99,7 @@ impl Signals {
     }
 }
 
-pub(super) async fn run(session: &Session, args: ApplyArgs) -> Result<u8, Fail> {
+pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
     let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
     let folder = session.state_folder(Some(&file.path));
     if !folder.join("journal").exists() && !folder.join("version").exists() {
@@ -108,7 +108,7 @@ pub(super) async fn run(session: &Session, args: ApplyArgs) -> Result<u8, Fail> 
     }
     let access = Access::open(session, &folder, true).await?;
     let name = args.plan.display().to_string();
-    let result = apply(session, &args, &file, &access, &folder, &name).await;
+    let result = apply(session, args, &file, &access, &folder, &name).await;
     match result {
         Ok(Next::Over(code)) => {
             access.close().await;
@@ -302,9 +302,9 @@ pub(super) async fn submit(
     let shared = Shared::new(screen);
     match access {
         Access::Held(held) => {
-            let holding = held.hold()?;
+            let mut holding = held.hold()?;
             let mut signals = Signals::new()?;
-            let result = drive(session, &holding, submission, &shared, &mut signals).await;
+            let result = drive(session, &mut holding, submission, &shared, &mut signals).await;
             shared.finish();
             let code = match result {
                 Ok((rested, signal)) => {
@@ -326,13 +326,14 @@ pub(super) async fn submit(
 /// declares; the second ends the process at once.
 async fn drive(
     session: &Session,
-    holding: &Holding,
+    holding: &mut Holding,
     submission: Submission,
     shared: &Shared,
     signals: &mut Signals,
 ) -> Result<(Rested, Option<u8>), Fail> {
     let observers: Vec<Box<dyn driver::Observer>> = vec![Box::new(shared.clone())];
     let submitted = holding.holder.submit(submission, observers).await?;
+    holding.offer(session);
     let mut stopped = None;
     let ended = holding.holder.ended(&submitted.run);
     tokio::pin!(ended);
@@ -419,11 +420,7 @@ async fn remote(
     folder: &std::path::Path,
     plan: Option<&str>,
 ) -> Result<u8, Fail> {
-    let unexpected = |error: crate::serve::ClientError| match error {
-        crate::serve::ClientError::Silent { .. } => Fail::held(error.to_string()),
-        other => Fail::unexpected(other.to_string()).help("run the command again"),
-    };
-    let answer = client.ask_once(Request::Submit(Box::new(submission))).await.map_err(unexpected)?;
+    let answer = client.ask_once(Request::Submit(Box::new(submission))).await?;
     let run = match answer {
         Answer::Submitted { run, attached } => {
             let verb = if attached { "is driven already by" } else { "was submitted to" };
@@ -443,7 +440,7 @@ async fn remote(
     let first = history::events(client, bodies, &run, 1, 1).await?;
     let first = first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
     let state = saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?;
-    let (rested, rest) = follow::remote(session, client, bodies, state, shared).await?;
+    let (rested, rest) = follow::remote(session, client, bodies, folder, state, shared).await?;
     if let Some(rest) = rest {
         if let Some(refusal) = rest.refused {
             return Err(Refusal::into(refusal));

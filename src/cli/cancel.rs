@@ -63,10 +63,10 @@ async fn prepare(
     if let Access::Remote { client, .. } = access {
         let request = Request::Wish { run: run.clone(), command: Command::Cancel, by: asker() };
         let answer = client.ask_once(request).await;
-        match answer.map_err(|error| Fail::held(error.to_string()))? {
+        match answer? {
             Answer::Done => {
                 let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                let (rested, _) = follow::remote(session, client, bodies, folder, state, &shared).await?;
                 let rested = Rested { wake_ms: None, ..rested };
                 return Ok(Next::Over(follow::ending(
                     session,

@@ -1,5 +1,7 @@
 //! `runner events`: what happened in a run, event by event.
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::access::Access;
@@ -7,9 +9,10 @@ use super::apply::Signals;
 use super::fail::Fail;
 use super::session::Session;
 use crate::driver::{decode, history};
+use crate::plan::RunId;
 use crate::report::{self, exit};
-use crate::saga::{self, Event, State};
-use crate::serve::{Answer, Request};
+use crate::saga::{self, Event, Standing, State};
+use crate::serve::{Answer, ClientError, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  runner events frigate\n  runner --json events --follow | jq .")]
@@ -27,12 +30,12 @@ pub(super) struct EventsArgs {
 pub(super) async fn run(session: &Session, args: &EventsArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
-    let result = show(session, args, &access).await;
+    let result = show(session, args, &access, &folder).await;
     access.close().await;
     result
 }
 
-async fn show(session: &Session, args: &EventsArgs, access: &Access) -> Result<u8, Fail> {
+async fn show(session: &Session, args: &EventsArgs, access: &Access, folder: &Path) -> Result<u8, Fail> {
     let run = history::find(access.history(), args.run.as_deref()).await?;
     let mut state: Option<State> = None;
     let events = history::events(access.history(), access.bodies(), &run, 1, u64::MAX).await?;
@@ -42,26 +45,57 @@ async fn show(session: &Session, args: &EventsArgs, access: &Access) -> Result<u
     let (Access::Remote { client, bodies }, true, Some(seen)) = (access, args.follow, &state) else {
         return Ok(exit::COMPLETE);
     };
-    let unexpected = |error: crate::serve::ClientError| Fail::unexpected(error.to_string());
-    let request = Request::Follow { run, from: seen.seq + 1 };
-    let mut answers = client.ask(request).await.map_err(unexpected)?;
+    let request = Request::Follow { run: run.clone(), from: seen.seq + 1 };
+    let mut answers = match client.ask(request).await {
+        Ok(answers) => answers,
+        Err(ClientError::NotThere | ClientError::Gone { .. }) => {
+            return rest(session, folder, &run, state, client.pid()).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut signals = Signals::new()?;
     loop {
         // Only one of the two is ever waited for to its end: the signal ends the command.
         let answer = tokio::select! {
-            answer = answers.next() => answer.map_err(unexpected)?,
+            answer = answers.next() => answer,
             code = signals.next() => return Ok(code),
         };
         match answer {
-            Some(Answer::Event(seq, record)) => {
+            Ok(Some(Answer::Event(seq, record))) => {
                 let event = decode(record.get().as_bytes(), bodies)
                     .map_err(|error| Fail::unexpected(format!("event {seq} cannot be read: {error}")))?;
                 line(session, &mut state, &event)?;
             }
-            Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
-            Some(_) | None => return Ok(exit::COMPLETE),
+            Ok(Some(Answer::Error { message })) => return Err(Fail::unexpected(message)),
+            Ok(Some(_)) => return Ok(exit::COMPLETE),
+            Ok(None) | Err(ClientError::Gone { .. }) => {
+                return rest(session, folder, &run, state, client.pid()).await;
+            }
+            Err(error) => return Err(Fail::unexpected(error.to_string())),
         }
     }
+}
+
+/// Shows what a driver that is gone has left.
+async fn rest(
+    session: &Session,
+    folder: &Path,
+    run: &RunId,
+    mut state: Option<State>,
+    pid: u32,
+) -> Result<u8, Fail> {
+    let access = Access::open(session, folder, false).await?;
+    let from = state.as_ref().map_or(1, |state| state.seq + 1);
+    let events = history::events(access.history(), access.bodies(), run, from, u64::MAX).await;
+    access.close().await;
+    for event in events? {
+        line(session, &mut state, &event)?;
+    }
+    if state.is_some_and(|state| saga::standing(&state) == Standing::Open) {
+        return Err(Fail::unexpected(format!("process {pid}, which drove run `{run}`, ended"))
+            .help(format!("`runner status {run}` shows how far it came")));
+    }
+    Ok(exit::COMPLETE)
 }
 
 fn line(session: &Session, state: &mut Option<State>, event: &Event) -> Result<(), Fail> {

@@ -8,6 +8,11 @@ use crate::driver::{HistoryError, RecordError, SubmitError};
 use crate::journal::JournalError;
 use crate::report::{self, exit};
 use crate::saga::Refusal;
+use crate::serve::ClientError;
+
+/// How often a command is asked again when who held the journal went away: each time it was another one, which
+/// ended in the moment between two questions.
+const AGAIN: u32 = 10;
 
 /// A command that failed.
 #[derive(Debug)]
@@ -19,24 +24,44 @@ pub(super) struct Fail {
     help: Option<String>,
     /// What people read instead: diagnostics and differences with their own layout.
     whole: Option<String>,
+    /// Who held the journal went away, or others were quicker, before anything was done: asked again, the command
+    /// finds things as they are now. At most so many times.
+    pub(super) again: u32,
 }
 
 impl Fail {
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self { code: exit::USAGE, message: message.into(), help: None, whole: None }
+        Self { code: exit::USAGE, message: message.into(), help: None, whole: None, again: 0 }
     }
 
     pub(super) fn unexpected(message: impl Into<String>) -> Self {
-        Self { code: exit::UNEXPECTED, message: message.into(), help: None, whole: None }
+        Self { code: exit::UNEXPECTED, message: message.into(), help: None, whole: None, again: 0 }
     }
 
     pub(super) fn held(message: impl Into<String>) -> Self {
-        Self { code: exit::HELD, message: message.into(), help: None, whole: None }
+        Self { code: exit::HELD, message: message.into(), help: None, whole: None, again: 0 }
+    }
+
+    /// A process that holds the journal and says nothing.
+    pub(super) fn holder_silent(pid: Option<u32>, folder: &Path) -> Self {
+        let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+        Self::held(format!("{who} holds the journal in `{}` and does not answer", folder.display())).find(pid)
+    }
+
+    /// How to find who does not answer.
+    fn find(self, pid: Option<u32>) -> Self {
+        self.help(pid.map_or_else(|| "find it with `fuser` on that folder and end it".to_owned(), hangs))
+    }
+
+    /// To be asked again, at most so many times.
+    fn again(mut self, times: u32) -> Self {
+        self.again = times;
+        self
     }
 
     /// A text that is whole in itself, and what it comes to in one line.
     pub(super) fn report(code: u8, message: impl Into<String>, text: String) -> Self {
-        Self { code, message: message.into(), help: None, whole: Some(text) }
+        Self { code, message: message.into(), help: None, whole: Some(text), again: 0 }
     }
 
     /// An end with nothing more to say.
@@ -128,10 +153,19 @@ impl From<HistoryError> for Fail {
                 Fail::usage("the journal has no runs yet").help("`runner apply PLAN` starts one")
             }
             HistoryError::NoSuchRun { .. } => Fail::usage(error.to_string()).help("`runner runs` lists them"),
-            HistoryError::Silent { pid } => Fail::held(error.to_string()).help(hangs(pid)),
+            HistoryError::HolderSilent { pid } => Fail::held(error.to_string()).help(hangs(pid)),
+            HistoryError::HolderGone => {
+                Fail::unexpected(error.to_string()).help("run the command again").again(AGAIN)
+            }
             HistoryError::Holder(_) => Fail::unexpected(error.to_string()).help("run the command again"),
             HistoryError::Event { .. } | HistoryError::Illegal { .. } => Fail::unexpected(chain(&error)),
         }
+    }
+}
+
+impl From<ClientError> for Fail {
+    fn from(error: ClientError) -> Self {
+        HistoryError::from(error).into()
     }
 }
 
@@ -186,13 +220,15 @@ impl From<SubmitError> for Fail {
             SubmitError::Running { ref run } => {
                 let help =
                     format!("`runner status {run}` shows how far it is; stop it with Ctrl-C where it runs");
-                Fail::usage(error.to_string()).help(help)
+                Fail::usage(error.to_string()).help(help).again(1)
             }
             SubmitError::Open { ref run } => {
                 let help = format!("`runner apply` goes on with it, `runner cancel {run}` closes it");
-                Fail::usage(error.to_string()).help(help)
+                Fail::usage(error.to_string()).help(help).again(1)
             }
-            SubmitError::Stopping => Fail::held(error.to_string()).help("run the command again in a moment"),
+            SubmitError::Stopping => {
+                Fail::held(error.to_string()).help("run the command again in a moment").again(AGAIN)
+            }
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Watching a run to its rest: the same lines, the same ending and the same exit code, whoever drives it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
+use super::access::Access;
 use super::fail::Fail;
 use super::session::Session;
-use crate::driver::{Clock, Observer, Patience, SystemClock, decode};
+use crate::driver::{Clock, Observer, Patience, SystemClock, decode, history};
 use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, Asked, Reporter, Traces, exit};
-use crate::saga::{self, Event, Stamp, State};
-use crate::serve::{Answer, Client, Request, RestLine};
+use crate::saga::{self, Event, Stamp, Standing, State};
+use crate::serve::{Answer, Client, ClientError, Request, RestLine};
 
 /// Shows a run and remembers what its ending needs.
 pub(super) struct Screen {
@@ -20,7 +22,7 @@ pub(super) struct Screen {
     traces: Traces,
     /// The state after the last event that was shown: events come in batches, and each is shown with the state
     /// that it led to.
-    shown: Option<State>,
+    shown: Option<Box<State>>,
 }
 
 impl Screen {
@@ -67,7 +69,7 @@ impl Shared {
 
 impl Observer for Shared {
     fn begin(&mut self, state: &State) {
-        self.with(|screen| screen.shown = Some(state.clone()));
+        self.with(|screen| screen.shown = Some(Box::new(state.clone())));
     }
 
     fn events(&mut self, state: &State, events: &[Event]) {
@@ -104,7 +106,7 @@ pub(super) fn ending(
     screen: &Shared,
     rested: &Rested,
     asked: Asked,
-    folder: &std::path::Path,
+    folder: &Path,
     plan: Option<&str>,
 ) -> u8 {
     screen.finish();
@@ -133,6 +135,7 @@ pub(super) async fn remote(
     session: &Session,
     client: &Client,
     bodies: &Bodies,
+    folder: &Path,
     mut state: State,
     screen: &Shared,
 ) -> Result<(Rested, Option<RestLine>), Fail> {
@@ -144,7 +147,13 @@ pub(super) async fn remote(
             .help(format!("`runner status {run}` shows how far it came; the run is not hurt by it"))
     };
     let from = state.seq + 1;
-    let mut answers = client.ask(Request::Follow { run: run.clone(), from }).await.map_err(broken)?;
+    let mut answers = match client.ask(Request::Follow { run: run.clone(), from }).await {
+        Ok(answers) => answers,
+        Err(ClientError::NotThere | ClientError::Gone { .. }) => {
+            return alone(session, client.pid(), folder, state, observer).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     let (sender, mut lines) = tokio::sync::mpsc::channel(64);
     // Reading a line must not be cut short by a tick, so it has a task of its own.
@@ -175,7 +184,11 @@ pub(super) async fn remote(
                 return Err(Fail::silent(code));
             }
         };
-        match answer.map_err(broken)? {
+        let answer = match answer {
+            Err(ClientError::Gone { .. }) => None,
+            answer => answer.map_err(broken)?,
+        };
+        match answer {
             Some(Answer::Event(seq, record)) => {
                 let event = decode(record.get().as_bytes(), bodies)
                     .map_err(|error| Fail::unexpected(format!("event {seq} cannot be read: {error}")))?;
@@ -188,15 +201,33 @@ pub(super) async fn remote(
             }
             Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
             Some(other) => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-            None => {
-                return Err(Fail::unexpected(format!(
-                    "process {}, which drove run `{run}`, ended",
-                    client.pid()
-                ))
-                .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
-            }
+            None => return alone(session, client.pid(), folder, state, observer).await,
         }
     }
+}
+
+/// Reads in the journal how a run came to rest whose driver is gone, or follows it again when that is still there.
+async fn alone(
+    session: &Session,
+    pid: u32,
+    folder: &Path,
+    mut state: State,
+    mut observer: Shared,
+) -> Result<(Rested, Option<RestLine>), Fail> {
+    let access = Access::open(session, folder, false).await?;
+    let events =
+        history::events(access.history(), access.bodies(), &state.run, state.seq + 1, u64::MAX).await;
+    access.close().await;
+    for event in events? {
+        saga::fold(&mut state, &event).map_err(|error| Fail::unexpected(error.to_string()))?;
+        observer.events(&state, &[event]);
+    }
+    let run = &state.run;
+    if saga::standing(&state) == Standing::Open {
+        return Err(Fail::unexpected(format!("process {pid}, which drove run `{run}`, ended"))
+            .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
+    }
+    Ok((Rested { state, wake_ms: None, stopped: false }, None))
 }
 
 /// How patient a command is.

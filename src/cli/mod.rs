@@ -136,7 +136,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(run(&session, cli.command));
+            let code = runtime.block_on(persist(&session, &cli.command));
             // What is left are looks and connections; nothing with a side effect is waited for by dropping it.
             runtime.shutdown_background();
             code
@@ -178,21 +178,33 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     exit::USAGE.into()
 }
 
-async fn run(session: &Session, command: Command) -> Result<u8, Fail> {
+/// Runs a command, and again when who held the journal went away before it answered.
+async fn persist(session: &Session, command: &Command) -> Result<u8, Fail> {
+    let mut tries = 0;
+    loop {
+        match run(session, command).await {
+            Err(fail) if tries < fail.again => tries += 1,
+            result => return result,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
     match command {
         Command::Apply(args) => apply::run(session, args).await,
-        Command::Validate(args) => validate::run(session, &args),
+        Command::Validate(args) => validate::run(session, args),
         Command::Rollback(args) => rollback::run(session, args).await,
-        Command::Status(args) => status::run(session, &args).await,
-        Command::Runs(args) => runs::run(session, &args).await,
-        Command::Events(args) => events::run(session, &args).await,
+        Command::Status(args) => status::run(session, args).await,
+        Command::Runs(args) => runs::run(session, args).await,
+        Command::Events(args) => events::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
-        Command::Cancel(args) => cancel::run(session, &args).await,
+        Command::Cancel(args) => cancel::run(session, args).await,
         Command::Lint(args) => {
             let show =
                 lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };
             let (mut stdin, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-            Ok(lint::run(&args, show, &mut stdin, &mut out, &mut err))
+            Ok(lint::run(args, show, &mut stdin, &mut out, &mut err))
         }
     }
 }

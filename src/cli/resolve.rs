@@ -47,7 +47,7 @@ enum What {
     Undone,
 }
 
-pub(super) async fn run(session: &Session, args: ResolveArgs) -> Result<u8, Fail> {
+pub(super) async fn run(session: &Session, args: &ResolveArgs) -> Result<u8, Fail> {
     if args.what == What::Undone && !args.output.is_empty() {
         return Err(Fail::usage("`--output` goes with `--as done`: what was not done has no outputs"));
     }
@@ -58,11 +58,11 @@ pub(super) async fn run(session: &Session, args: ResolveArgs) -> Result<u8, Fail
     result
 }
 
-async fn record(session: &Session, args: ResolveArgs, access: &Access) -> Result<u8, Fail> {
+async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Result<u8, Fail> {
     let run = history::find(access.history(), Some(&args.run)).await?;
-    let text = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+    let text = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
     let outputs: Map<String, Value> =
-        args.output.into_iter().map(|(name, value)| (name, text(value))).collect();
+        args.output.iter().map(|(name, value)| (name.clone(), text(value))).collect();
     let done = args.what == What::Done;
     let command = Command::Resolve { step: args.step.clone(), done, outputs };
     match access {
@@ -74,11 +74,10 @@ async fn record(session: &Session, args: ResolveArgs, access: &Access) -> Result
         Access::Remote { client, .. } => {
             let by = asker();
             let wish = Request::Wish { run: run.clone(), command: command.clone(), by: by.clone() };
-            let held = |error: crate::serve::ClientError| Fail::held(error.to_string());
-            let answer = match client.ask_once(wish).await.map_err(held)? {
+            let answer = match client.ask_once(wish).await? {
                 Answer::Gone => {
                     let record = Request::Record { run: run.clone(), command, by };
-                    client.ask_once(record).await.map_err(held)?
+                    client.ask_once(record).await?
                 }
                 other => other,
             };

@@ -54,10 +54,10 @@ pub(super) fn step(text: &str) -> Result<StepId, String> {
     StepId::new(text).map_err(|error| error.rule.to_owned())
 }
 
-pub(super) async fn run(session: &Session, args: RollbackArgs) -> Result<u8, Fail> {
+pub(super) async fn run(session: &Session, args: &RollbackArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
-    match prepare(session, &args, &access, &folder).await {
+    match prepare(session, args, &access, &folder).await {
         Ok(Next::Over(code)) => {
             access.close().await;
             Ok(code)
@@ -111,10 +111,10 @@ async fn prepare(
     if let Access::Remote { client, .. } = access {
         let request = Request::Wish { run: run.clone(), command: wish.clone(), by: asker() };
         let answer = client.ask_once(request).await;
-        match answer.map_err(|error| Fail::held(error.to_string()))? {
+        match answer? {
             Answer::Done => {
                 let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                let (rested, _) = follow::remote(session, client, bodies, folder, state, &shared).await?;
                 return Ok(Next::Over(follow::ending(
                     session,
                     &shared,

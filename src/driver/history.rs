@@ -16,12 +16,15 @@ pub enum HistoryError {
     /// The process that holds the journal did not answer as it should.
     #[error("{0}")]
     Holder(String),
-    /// The process that holds the journal took the question and did not answer in time.
+    /// The process that holds the journal does not answer.
     #[error("process {pid}, which holds the journal, does not answer")]
-    Silent {
+    HolderSilent {
         /// Its process id.
         pid: u32,
     },
+    /// The process that held the journal went away.
+    #[error("the process that held the journal ended before it answered")]
+    HolderGone,
     /// An event cannot be read.
     #[error("event {seq} of run `{run}` cannot be read")]
     Event {

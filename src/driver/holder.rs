@@ -294,8 +294,8 @@ impl Holder {
         }
     }
 
-    /// Waits until every run that was given rests, then takes no more and closes connections and the journal.
-    pub async fn close(&self) {
+    /// Waits until every run that was given rests, then takes no more.
+    pub async fn rest(&self) {
         loop {
             for run in self.running().await {
                 self.ended(&run).await;
@@ -304,9 +304,13 @@ impl Holder {
             if active.values().all(|run| run.ended.borrow().is_some()) {
                 // No submission can come between: it needs the same lock, and sees this.
                 self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-                break;
+                return;
             }
         }
+    }
+
+    /// Closes connections and the journal. Nothing may be driven any more.
+    pub async fn close(&self) {
         self.world.close().await;
         drop(self.log.close().await);
     }

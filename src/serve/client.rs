@@ -36,6 +36,12 @@ pub enum ClientError {
         /// Its process id.
         pid: u32,
     },
+    /// It went away before it answered.
+    #[error("process {pid}, which held the journal, ended before it answered")]
+    Gone {
+        /// Its process id.
+        pid: u32,
+    },
     /// The connection broke or said what cannot be read.
     #[error("process {pid}, which holds the journal: {what}")]
     Broken {
@@ -56,15 +62,20 @@ pub struct Answers {
 }
 
 impl Client {
-    /// Finds the holder of a state folder.
+    /// Finds the holder of a state folder and hears it answer.
     ///
     /// # Errors
-    /// [`ClientError::NotThere`] when nobody listens (any more, or not yet).
+    /// [`ClientError::NotThere`] when nobody listens (any more, or not yet); [`ClientError::Silent`] when somebody
+    /// does and says nothing.
     pub async fn connect(state: &Path) -> Result<Self, ClientError> {
         let pointer = Pointer::read(state).ok_or(ClientError::NotThere)?;
         let client = Self { pointer };
-        drop(client.stream().await?);
-        Ok(client)
+        match client.ask_once(Request::Hello).await {
+            // Who does not know the question answers all the same.
+            Ok(_) => Ok(client),
+            Err(ClientError::Gone { .. }) => Err(ClientError::NotThere),
+            Err(error) => Err(error),
+        }
     }
 
     /// The holder's process id.
@@ -87,7 +98,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn ask(&self, request: Request) -> Result<Answers, ClientError> {
         let pid = self.pointer.pid;
-        let broken = |what: std::io::Error| ClientError::Broken { pid, what: what.to_string() };
+        let broken = |what: std::io::Error| broken(pid, &what);
         let mut line = serde_json::to_vec(&Envelope { v: PROTOCOL_VERSION, request })
             .map_err(|error| ClientError::Broken { pid, what: error.to_string() })?;
         line.push(b'\n');
@@ -104,8 +115,7 @@ impl Client {
         let pid = self.pointer.pid;
         let answer = async { self.ask(request).await?.next().await };
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer?
-                .ok_or_else(|| ClientError::Broken { pid, what: "it closed the connection".to_owned() }),
+            Ok(answer) => answer?.ok_or(ClientError::Gone { pid }),
             Err(_) => Err(ClientError::Silent { pid }),
         }
     }
@@ -120,7 +130,7 @@ impl Answers {
         let pid = self.pid;
         let mut line = Vec::new();
         let read = self.reader.read_until(b'\n', &mut line).await;
-        let count = read.map_err(|error| ClientError::Broken { pid, what: error.to_string() })?;
+        let count = read.map_err(|error| broken(pid, &error))?;
         if count == 0 {
             return Ok(None);
         }
@@ -133,11 +143,21 @@ impl Answers {
     }
 }
 
+/// What became of a connection.
+fn broken(pid: u32, error: &std::io::Error) -> ClientError {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+    match error.kind() {
+        BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof => ClientError::Gone { pid },
+        _ => ClientError::Broken { pid, what: error.to_string() },
+    }
+}
+
 impl From<ClientError> for HistoryError {
     fn from(error: ClientError) -> Self {
         match error {
-            ClientError::Silent { pid } => HistoryError::Silent { pid },
-            ClientError::NotThere | ClientError::Broken { .. } => HistoryError::Holder(error.to_string()),
+            ClientError::Silent { pid } => HistoryError::HolderSilent { pid },
+            ClientError::NotThere | ClientError::Gone { .. } => HistoryError::HolderGone,
+            ClientError::Broken { .. } => HistoryError::Holder(error.to_string()),
         }
     }
 }
@@ -159,11 +179,13 @@ impl History for Client {
             let mut answers = self.ask(Request::Read { run, from, limit }).await?;
             let mut stored = Vec::new();
             loop {
-                match answers.next().await? {
+                let pid = self.pointer.pid;
+                let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next());
+                match answer.await.map_err(|_| ClientError::Silent { pid })?? {
                     Some(Answer::Event(seq, record)) => stored.push((seq, record.get().as_bytes().to_vec())),
                     Some(Answer::Done) => return Ok(stored),
                     Some(other) => return Err(unexpected(other)),
-                    None => return Err(HistoryError::Holder("the holder closed the connection".to_owned())),
+                    None => return Err(HistoryError::HolderGone),
                 }
             }
         })

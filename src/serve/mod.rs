@@ -12,4 +12,4 @@ mod server;
 pub use client::{Answers, Client, ClientError};
 pub use place::{Pointer, runtime_folder};
 pub use protocol::{Answer, PROTOCOL_VERSION, Request, RestLine};
-pub use server::{ControlError, serve};
+pub use server::{Bound, ControlError, Server, bind};

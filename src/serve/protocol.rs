@@ -18,6 +18,8 @@ pub(super) const LINE_MAX: usize = 64 * 1024 * 1024;
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// Whether it answers at all.
+    Hello,
     /// All runs.
     Runs,
     /// Stored events of a run.
@@ -61,6 +63,7 @@ pub enum Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Request::Hello => "hello",
             Request::Runs => "runs",
             Request::Read { .. } => "read",
             Request::Follow { .. } => "follow",

@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 use super::place::Pointer;
 use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request, RestLine};
@@ -23,6 +24,9 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// A client that takes nothing for so long is let go.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a process that ends waits for clients to take the rest of their answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client has to say what it wants within this time.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,11 +45,29 @@ pub struct ControlError {
     pub source: io::Error,
 }
 
-/// Offers the control socket until the process ends, and leaves a pointer to it in the state folder.
+/// A control socket that nobody is told of yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: UnixListener,
+    pointer: Pointer,
+    state: PathBuf,
+}
+
+/// The control socket, offered to other processes.
+#[derive(Debug)]
+pub struct Server {
+    pointer: Pointer,
+    state: PathBuf,
+    accepting: JoinHandle<()>,
+    answering: mpsc::Sender<()>,
+    answered: mpsc::Receiver<()>,
+}
+
+/// Makes the control socket of a state folder's holder.
 ///
 /// # Errors
 /// [`ControlError`] when the socket cannot be made.
-pub fn serve(holder: Arc<Holder>, state: &Path, runtime: &Path, token: u64) -> Result<Pointer, ControlError> {
+pub fn bind(state: &Path, runtime: &Path, token: u64) -> Result<Bound, ControlError> {
     let socket = runtime.join(format!("control-{token}"));
     let failed = |source| ControlError { socket: socket.clone(), source };
     // Only the journal's holder comes here, so any other socket is a dead holder's.
@@ -56,21 +78,49 @@ pub fn serve(holder: Arc<Holder>, state: &Path, runtime: &Path, token: u64) -> R
     }
     let listener = UnixListener::bind(&socket).map_err(failed)?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let pointer = Pointer { socket: socket.clone(), pid: std::process::id(), token };
-    pointer.leave(state).map_err(failed)?;
-    tokio::spawn(accept(listener, holder));
-    Ok(pointer)
+    let pointer = Pointer { socket, pid: std::process::id(), token };
+    Ok(Bound { listener, pointer, state: state.to_owned() })
 }
 
-async fn accept(listener: UnixListener, holder: Arc<Holder>) {
+impl Bound {
+    /// Leaves a pointer to the socket in the state folder and answers until it is closed.
+    ///
+    /// # Errors
+    /// [`ControlError`] when the pointer cannot be left: nobody finds the socket then.
+    pub fn offer(self, holder: Arc<Holder>) -> Result<Server, ControlError> {
+        let Self { listener, pointer, state } = self;
+        pointer.leave(&state).map_err(|source| ControlError { socket: pointer.socket.clone(), source })?;
+        let (answering, answered) = mpsc::channel(1);
+        let accepting = tokio::spawn(accept(listener, holder, answering.downgrade()));
+        Ok(Server { pointer, state, accepting, answering, answered })
+    }
+}
+
+impl Server {
+    /// Takes no more questions and waits until those that were asked are answered; not for long, so that who does
+    /// not read keeps nobody waiting.
+    pub async fn close(self) {
+        let Self { pointer, state, accepting, answering, mut answered } = self;
+        accepting.abort();
+        pointer.remove(&state);
+        drop(std::fs::remove_file(&pointer.socket));
+        drop(answering);
+        if tokio::time::timeout(CLOSE_TIMEOUT, answered.recv()).await.is_err() {
+            tracing::debug!("left a client that does not read");
+        }
+    }
+}
+
+async fn accept(listener: UnixListener, holder: Arc<Holder>, answering: mpsc::WeakSender<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let holder = Arc::clone(&holder);
+                let answering = answering.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = connection(stream, &holder).await {
+                    if let Err(error) = connection(stream, &holder, &answering).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                     drop(place);
@@ -84,12 +134,14 @@ async fn accept(listener: UnixListener, holder: Arc<Holder>) {
     }
 }
 
-async fn connection(stream: UnixStream, holder: &Holder) -> io::Result<()> {
+async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakSender<()>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(LINE_MAX as u64));
     let read = tokio::time::timeout(READ_TIMEOUT, reader.read_until(b'\n', &mut line));
     read.await.map_err(|_| io::ErrorKind::TimedOut)??;
+    // Held to the end. Without one the process is closing: who asks so late asks the next holder.
+    let Some(_answering) = answering.upgrade() else { return Ok(()) };
     let error = |message: String| Answer::Error { message };
     let envelope: Envelope = match serde_json::from_slice(&line) {
         Ok(envelope) => envelope,
@@ -107,6 +159,7 @@ async fn connection(stream: UnixStream, holder: &Holder) -> io::Result<()> {
         }
     };
     match envelope.request {
+        Request::Hello => send(&mut writer, &Answer::Done).await,
         Request::Runs => {
             let answer = match History::runs(holder.history()).await {
                 Ok(runs) => Answer::Runs(runs.into_iter().map(|head| (head.run, head.last_seq)).collect()),

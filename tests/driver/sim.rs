@@ -688,6 +688,8 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
+    fn begin(&mut self, _state: &State) {}
+
     fn events(&mut self, state: &State, events: &[Event]) {
         let acknowledged = self.log.state();
         if *state != acknowledged {

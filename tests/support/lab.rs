@@ -130,6 +130,13 @@ impl Lab {
         json_lines(&self.expect(0, &format!("--json events {run}")).out)
     }
 
+    /// All runs, the newest first.
+    #[track_caller]
+    pub fn runs(&self) -> Vec<Value> {
+        let runs: Value = serde_json::from_str(&self.expect(0, "--json runs").out).unwrap();
+        runs["runs"].as_array().unwrap().clone()
+    }
+
     /// The status of every step, by its id.
     #[track_caller]
     pub fn steps(&self, run: &str) -> BTreeMap<String, String> {

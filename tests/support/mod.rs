@@ -5,6 +5,7 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "shared by several test binaries"
 )]
 
