@@ -19,7 +19,7 @@ fn plan(step: &str) -> String {
 const TRUE: &str = "forward = { action = \"command\", argv = [\"true\"] }\ncompensate = \"nothing\"";
 const FALSE: &str = "forward = { action = \"command\", argv = [\"false\"] }\ncompensate = \"nothing\"";
 const SLOW: &str =
-    "forward = { action = \"command\", script = 'touch @W@/began; sleep 600' }\ncompensate = \"nothing\"";
+    "forward = { action = \"command\", script = 'touch @W@/began; sleep 30' }\ncompensate = \"nothing\"";
 
 #[test]
 fn code_0_complete_and_nothing_to_do() {

@@ -207,6 +207,18 @@ fn fifty_at_once_are_answered() {
 }
 
 #[test]
+fn fifty_at_once_take_turns_when_nobody_drives() {
+    let lab = Lab::new();
+    lab.plan("p", &plan("p"));
+    go(&lab, "p");
+    lab.expect(0, "apply p/p.toml");
+    let all: Vec<Going> = (0..50).map(|at| lab.start(["status", "--json events", "runs"][at % 3])).collect();
+    for one in all {
+        one.end().expect(0);
+    }
+}
+
+#[test]
 fn who_says_nothing_or_nonsense_or_stops_reading_disturbs_nobody() {
     let lab = Lab::new();
     // A long run, so that what is sent does not fit into a socket's buffer.

@@ -57,7 +57,9 @@ pub enum Patience {
 /// What everybody who watches a run is told.
 pub trait Observer: Send {
     /// The run is taken on in this state; everything that follows is told event by event.
-    fn begin(&mut self, state: &State);
+    fn begin(&mut self, state: &State) {
+        let _ = state;
+    }
     /// These events are on stable storage; `state` is the state after them.
     fn events(&mut self, state: &State, events: &[Event]);
     /// A second has passed or so.

@@ -76,7 +76,9 @@ impl Twenty {
                     }
                 }
             }
-            steps.push(Step { id: format!("s{number:02}"), kind, needs, pause_ms: 1 + dice.below(30) });
+            // Some outlive the next start of the runner, which has to wait for them.
+            let pause_ms = if dice.below(4) == 0 { 200 + dice.below(150) } else { 1 + dice.below(30) };
+            steps.push(Step { id: format!("s{number:02}"), kind, needs, pause_ms });
         }
         Self { steps, remote }
     }
@@ -147,7 +149,10 @@ impl Twenty {
             Kind::Unwanted => writeln!(text, "when = \"{{{{ vars.no }}}}\"").unwrap(),
             _ => {}
         }
-        let undo = format!("echo undo {id} >> @W@/log; rm -f @W@/files/{id}; echo undone {id} >> @W@/log");
+        let undo = format!(
+            "echo undo {id} >> @W@/log; sleep 0.{:03}; rm -f @W@/files/{id}; echo undone {id} >> @W@/log",
+            step.pause_ms
+        );
         writeln!(text, "compensate = {}", self.operation("action", &undo, "")).unwrap();
     }
 
