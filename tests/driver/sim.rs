@@ -688,8 +688,6 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
-    fn begin(&mut self, _state: &State) {}
-
     fn events(&mut self, state: &State, events: &[Event]) {
         let acknowledged = self.log.state();
         if *state != acknowledged {
