@@ -137,7 +137,11 @@ fn arguments() {
         settings().bind(|| insta::assert_snapshot!(name, house.shown(&said)));
         let json = house.run(&[&["--json"], words].concat());
         assert_eq!((json.code, json.err.is_empty()), (2, false));
-        assert_eq!(objects(&json.out).last().map(|last| last["type"].clone()), Some("error".into()), "{name}");
+        assert_eq!(
+            objects(&json.out).last().map(|last| last["type"].clone()),
+            Some("error".into()),
+            "{name}"
+        );
     }
     for line in [r#"$R status "$(printf '\xff')""#, r#"$R apply plans/x.toml --var "$(printf 'a=\xff')""#] {
         let said = house.shell(line);
@@ -146,22 +150,4 @@ fn arguments() {
     }
     let said = house.shell(r#"$R apply "$(printf 'plans/\xff.toml')" 2>&1 | cat -v"#);
     assert!(said.out.contains("there is no plan"), "{}", said.out);
-}
-
-/// Runs it as a user that owns nothing, after a preparation as ourselves; nothing where that cannot be done.
-fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: becoming another user needs root");
-        return None;
-    }
-    assert_eq!(house.shell(&format!("chmod 755 . && cp $R ./runner && chmod 755 runner && {prepare}")).code, 0);
-    let mut command = house.command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(house.path.join("runner")).args(words);
-    match command.output() {
-        Ok(output) => Some(said(output)),
-        Err(error) => {
-            eprintln!("SKIPPED: there is no setpriv: {error}");
-            None
-        }
-    }
 }

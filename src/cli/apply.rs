@@ -359,14 +359,8 @@ async fn drive(
         }
         Some(Ended::Refused(refusal)) => Err(refusal.clone().into()),
         Some(Ended::Failed(driver::DriveError::Journal(error))) => {
-            let text = format!(
-                "the journal did not take an event, so nothing more was started: {}",
-                fail::chain(error)
-            );
-            Err(Fail::unexpected(text).help(
-                "mend that, then run the same command again: it goes on where it stopped, and nothing that was \
-                 acknowledged is lost",
-            ))
+            let fail = Fail::from(error.clone());
+            Err(fail.after("the journal did not take an event, so nothing more was started"))
         }
         Some(Ended::Failed(error)) => Err(Fail::unexpected(fail::chain(error))),
         None => Err(Fail::unexpected(format!("run `{}` ended without a word", submitted.run))),
@@ -443,7 +437,7 @@ async fn remote(
     let first = history::events(client, bodies, &run, 1, 1).await?;
     let first = first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
     let state = saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?;
-    let (rested, rest) = follow::remote(session, client, bodies, state, shared).await?;
+    let (rested, rest) = follow::remote(session, client, bodies, state, shared, folder).await?;
     if let Some(rest) = rest {
         if let Some(refusal) = rest.refused {
             return Err(Refusal::into(refusal));

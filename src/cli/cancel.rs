@@ -58,7 +58,7 @@ async fn prepare(
             session.tell(&format!("Nothing to do: {why}.\n"));
             return Ok(Next::Over(exit::COMPLETE));
         }
-        Err(refusal) => return Err(refusal.into()),
+        Err(refusal) => return Err(Fail::from(refusal).after("there is nothing to cancel")),
     }
     if let Access::Remote { client, .. } = access {
         let request = Request::Wish { run: run.clone(), command: Command::Cancel, by: asker() };
@@ -66,7 +66,7 @@ async fn prepare(
         match answer.map_err(|error| Fail::held(error.to_string()))? {
             Answer::Done => {
                 let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                let (rested, _) = follow::remote(session, client, bodies, state, &shared, folder).await?;
                 let rested = Rested { wake_ms: None, ..rested };
                 return Ok(Next::Over(follow::ending(
                     session,

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
+use super::access::Access;
 use super::fail::Fail;
 use super::session::Session;
-use crate::driver::{Clock, Observer, Patience, SystemClock, decode};
+use crate::driver::{Clock, Observer, Patience, SystemClock, decode, history};
 use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, Asked, Reporter, Traces, exit};
@@ -26,7 +27,9 @@ impl Screen {
         let reporter: Box<dyn Reporter + Send> = if session.json {
             Box::new(report::json(Box::new(session.out())))
         } else if session.terminal {
-            Box::new(report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system()))
+            let terminal = report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system());
+            super::session::log_above(Some(Box::new(terminal.lines())));
+            Box::new(terminal)
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
@@ -55,6 +58,7 @@ impl Shared {
 
     pub(super) fn finish(&self) {
         self.with(|screen| screen.reporter.finish());
+        super::session::log_above(None);
     }
 
     pub(super) fn note(&self, text: &str) {
@@ -95,7 +99,7 @@ pub(super) fn ending(
 ) -> u8 {
     screen.finish();
     let now = SystemClock::new().now();
-    let options = session.options();
+    let options = session.options(folder);
     let text = screen.with(|screen| {
         let context = report::Context {
             folder,
@@ -121,6 +125,7 @@ pub(super) async fn remote(
     bodies: &Bodies,
     mut state: State,
     screen: &Shared,
+    folder: &std::path::Path,
 ) -> Result<(Rested, Option<RestLine>), Fail> {
     let run: RunId = state.run.clone();
     let mut observer = screen.clone();
@@ -129,7 +134,14 @@ pub(super) async fn remote(
             .help(format!("`runner status {run}` shows how far it came; the run is not hurt by it"))
     };
     let from = state.seq + 1;
-    let mut answers = client.ask(Request::Follow { run: run.clone(), from }).await.map_err(broken)?;
+    let mut answers = match client.ask(Request::Follow { run: run.clone(), from }).await {
+        Ok(answers) => answers,
+        // It has ended since it was asked last: a run that was short is over by now.
+        Err(crate::serve::ClientError::NotThere) => {
+            return afterwards(session, client, folder, state, observer).await;
+        }
+        Err(error) => return Err(broken(error)),
+    };
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     let (sender, mut lines) = tokio::sync::mpsc::channel(64);
     // Reading a line must not be cut short by a tick, so it has a task of its own.
@@ -173,15 +185,36 @@ pub(super) async fn remote(
             }
             Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
             Some(other) => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-            None => {
-                return Err(Fail::unexpected(format!(
-                    "process {}, which drove run `{run}`, ended",
-                    client.pid()
-                ))
-                .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
-            }
+            None => return afterwards(session, client, folder, state, observer).await,
         }
     }
+}
+
+/// The process that drove the run has ended without a word: what it recorded says how far the run came.
+async fn afterwards(
+    session: &Session,
+    client: &Client,
+    folder: &std::path::Path,
+    mut state: State,
+    mut observer: Shared,
+) -> Result<(Rested, Option<RestLine>), Fail> {
+    let run = state.run.clone();
+    let access = Access::open(session, folder, false).await?;
+    let events = history::events(access.history(), access.bodies(), &run, state.seq + 1, u64::MAX).await;
+    access.close().await;
+    for event in events? {
+        saga::fold(&mut state, &event).map_err(|error| Fail::unexpected(error.to_string()))?;
+        observer.events(&state, &[event]);
+    }
+    if saga::standing(&state) != saga::Standing::Open {
+        return Ok((Rested { state, wake_ms: None, stopped: false }, None));
+    }
+    observer.finish();
+    let pid = client.pid();
+    Err(Fail::unexpected(format!(
+        "process {pid}, which drove run `{run}`, has ended, and the run is not over"
+    ))
+    .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on with it")))
 }
 
 /// How patient a command is.

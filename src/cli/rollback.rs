@@ -114,7 +114,7 @@ async fn prepare(
         match answer.map_err(|error| Fail::held(error.to_string()))? {
             Answer::Done => {
                 let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, state, &shared).await?;
+                let (rested, _) = follow::remote(session, client, bodies, state, &shared, folder).await?;
                 return Ok(Next::Over(follow::ending(
                     session,
                     &shared,

@@ -42,7 +42,7 @@ async fn show(
     }
     let mut traces = Traces::default();
     events.iter().for_each(|event| traces.event(event));
-    let options = session.options();
+    let options = session.options(folder);
     let context =
         report::Context { folder, traces: &traces, plan: None, options: &options, now, wake_ms: None };
     session.say(&report::status_text(&state, &now, &session.look()));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
@@ -127,7 +128,23 @@ pub struct Holder {
     stopper: StopSender,
     active: Mutex<BTreeMap<RunId, Active>>,
     stopping: std::sync::atomic::AtomicBool,
+    /// How many are being told how their runs go.
+    watched: watch::Sender<usize>,
 }
+
+/// Somebody is being told how a run goes, until this is dropped.
+#[derive(Debug)]
+pub struct Watched(watch::Sender<usize>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// How long the holder stays for those who watch, after all runs rest: whoever reads needs milliseconds for what is
+/// left, and one that does not read must not keep the process.
+const WATCHED_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Holder {
     /// A holder of this journal.
@@ -143,7 +160,14 @@ impl Holder {
             stopper,
             active: Mutex::new(BTreeMap::new()),
             stopping: std::sync::atomic::AtomicBool::new(false),
+            watched: watch::Sender::new(0),
         }
+    }
+
+    /// Notes that somebody is being told how a run goes: the journal stays open for it a moment longer.
+    pub fn watched(&self) -> Watched {
+        self.watched.send_modify(|count| *count += 1);
+        Watched(self.watched.clone())
     }
 
     /// The journal.
@@ -307,6 +331,9 @@ impl Holder {
                 break;
             }
         }
+        // Who watches from another terminal hears how it ended before the journal is closed.
+        let mut watched = self.watched.subscribe();
+        drop(tokio::time::timeout(WATCHED_TIMEOUT, watched.wait_for(|count| *count == 0)).await);
         self.world.close().await;
         drop(self.log.close().await);
     }

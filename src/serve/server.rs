@@ -85,6 +85,7 @@ async fn accept(listener: UnixListener, holder: Arc<Holder>) {
 }
 
 async fn connection(stream: UnixStream, holder: &Holder) -> io::Result<()> {
+    let _watched = holder.watched();
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(LINE_MAX as u64));

@@ -36,6 +36,12 @@ impl Refusal {
             let next = format!("run `{ssh}` once, check the fingerprint and accept it");
             return Self::new(true, target, "its host key is not known", &next);
         }
+        let identity = target.identity_file.as_deref().unwrap_or_default();
+        if !identity.is_empty() && has(&format!("no such identity: {identity}:")) {
+            let what =
+                format!("it takes none of our keys, and the identity file `{identity}` does not exist");
+            return Self::new(true, target, &what, "create it or correct `identity_file`");
+        }
         if has("Permission denied") || has("Too many authentication failures") {
             let key = if has("UNPROTECTED PRIVATE KEY FILE") {
                 " (the key file may be read by others: `chmod 600` it)"
