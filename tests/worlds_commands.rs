@@ -1,8 +1,6 @@
 //! Goal: whatever a command does, the run ends in a documented way and says what happened, and nothing that the
 //! command wrote acts on a terminal or breaks a JSON line. Method: the binary from outside, whole outputs as snapshots.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of any test function")]
-
 mod worlds_support;
 
 use std::os::unix::fs::PermissionsExt;

@@ -188,7 +188,7 @@ fn a_disk_that_fills_up_and_is_emptied_again() {
     assert!((4..STEPS).contains(&started), "{started}");
     let error = &said.err[said.err.find("error:").unwrap()..];
     settings().bind(|| {
-        insta::assert_snapshot!("disk_full", error.replace(&house.path.display().to_string(), "[house]"))
+        insta::assert_snapshot!("disk_full", error.replace(&house.path.display().to_string(), "[house]"));
     });
     // As long as there is no room nothing more happens.
     let again = house.run(&apply);
@@ -274,7 +274,7 @@ probe = { check = "command", argv = ["test", "-e", "../go"] }
 forward = { action = "command", script = "echo wait >> ../log; until [ -e ../go ]; do sleep 0.02; done" }
 compensate = { action = "command", script = "echo back wait >> ../log" }
 "#;
-    house.plan("slow", &format!("{wait}{}", TWO));
+    house.plan("slow", &format!("{wait}{TWO}"));
     house.plan("p", TWO);
     let first = house.start(&["apply", "plans/slow.toml"]);
     until("the first step runs", || house.read("log") == "wait\n");

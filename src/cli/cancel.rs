@@ -13,7 +13,7 @@ use crate::saga::{self, Command, Refusal, Terms};
 use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  runner cancel frigate-1\n\n\
+#[command(after_long_help = "Example:\n  runner cancel hello-1\n\n\
     A cancelled run can still be rolled back.")]
 pub(super) struct CancelArgs {
     /// The run, or a plan's name for its newest; default: the newest run

@@ -11,7 +11,7 @@ use crate::report::{self, Asked, Traces, exit};
 use crate::saga::{Event, State, What, fold};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner status\n  runner --json status frigate-2")]
+#[command(after_long_help = "Examples:\n  runner status\n  runner --json status hello-2")]
 pub(super) struct StatusArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]
