@@ -249,6 +249,41 @@ fn unknown_runs_and_steps() {
 }
 
 #[test]
+fn json_is_objects_and_nothing_else() {
+    let house = House::new();
+    house.plan("p", TWO);
+    for (words, code) in [
+        (&["validate", "plans/p.toml"][..], 0),
+        (&["status"], 2),
+        (&["apply", "plans/p.toml"], 0),
+        (&["apply", "plans/p.toml"], 0),
+        (&["status"], 0),
+        (&["runs"], 0),
+        (&["events", "--follow"], 0),
+        (&["resolve", "p", "one", "--as", "done"], 2),
+        (&["cancel"], 2),
+        (&["rollback", "--to", "one"], 0),
+        (&["cancel"], 0),
+        (&["rollback"], 0),
+        (&["apply", "plans/p.toml"], 5),
+    ] {
+        let said = house.run(&[&["--json"], words].concat());
+        assert_eq!(said.code, code, "{words:?}: {said:?}");
+        let objects = objects(&said.out);
+        assert!(!objects.is_empty(), "{words:?}: {said:?}");
+        if code == 2 {
+            assert_eq!(objects.last().unwrap()["type"], "error");
+        }
+        // What people read is the same, on the other stream.
+        assert!(
+            words[0] == "validate" || words.len() < 2 || !said.err.is_empty() || words[0] == "events",
+            "{words:?}"
+        );
+    }
+    assert_eq!(house.read("log"), "one\ntwo\nback two\nback one\n");
+}
+
+#[test]
 fn rollbacks_with_nothing_to_do() {
     let house = House::new();
     house.plan("never", &one("probe = { check = \"command\", argv = [\"false\"] }\nforward = { action = \"command\", argv = [\"false\"] }\napprove = \"Go?\""));

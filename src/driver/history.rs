@@ -7,6 +7,9 @@ use crate::journal::{Bodies, Handle, JournalError, RunHead};
 use crate::plan::RunId;
 use crate::saga::{self, Event, Illegal, State, What};
 
+/// Stored events: their places and their bytes.
+pub type Stored = Vec<(u64, Vec<u8>)>;
+
 /// Why a run cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -31,7 +34,7 @@ pub enum HistoryError {
         seq: u64,
         /// Why.
         #[source]
-        source: CodecError,
+        source: Box<CodecError>,
     },
     /// The events contradict each other.
     #[error(
@@ -57,12 +60,7 @@ pub trait History: Send + Sync {
     /// All runs in the order of their creation, those without events included.
     fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>>;
     /// A run's stored events from `from` on, at most `limit`.
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>>;
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<Stored, HistoryError>>;
     /// The newest folded state that fits, and its place.
     fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
 }
@@ -72,12 +70,7 @@ impl History for Handle {
         Box::pin(async { Ok(Handle::runs(self).await?) })
     }
 
-    fn stored(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u64,
-    ) -> BoxFuture<'_, Result<Vec<(u64, Vec<u8>)>, HistoryError>> {
+    fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<Stored, HistoryError>> {
         Box::pin(async move {
             let stored = self.read_some(run, from, limit).await?;
             Ok(stored.into_iter().map(|stored| (stored.seq, stored.body)).collect())
@@ -102,7 +95,10 @@ pub async fn events(
 ) -> Result<Vec<Event>, HistoryError> {
     let stored = history.stored(run.clone(), from, limit).await?;
     let decode = |(seq, body): (u64, Vec<u8>)| {
-        codec::decode(&body, bodies).map_err(|source| HistoryError::Event { run: run.clone(), seq, source })
+        codec::decode(&body, bodies).map_err(|source| {
+            let source = Box::new(source);
+            HistoryError::Event { run: run.clone(), seq, source }
+        })
     };
     stored.into_iter().map(decode).collect()
 }

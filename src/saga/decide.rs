@@ -181,6 +181,8 @@ pub fn decide(state: &State, session: &Session, now: &Moment) -> Decision {
     match &state.course {
         Course::Forward => forward(state, session, now, &mut decision),
         Course::Back(course) => back::back(state, session, now, course, &mut decision),
+        // Everything that was to be undone is, and nothing is in motion: only closing the run is left to do.
+        Course::Resting if state.cancelling => decision.append.push(What::Cancelled),
         Course::Resting => {}
     }
     decision
