@@ -121,6 +121,26 @@ fn variables() {
 }
 
 #[test]
+fn help() {
+    let house = House::new();
+    for command in ["", "apply", "validate", "rollback", "status", "runs", "events", "resolve", "cancel"] {
+        let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let said = house.run(&words);
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        assert!(said.out.contains("\nExample"), "{command}: the long help has an example");
+        // Every plan that is named can be tried.
+        for word in
+            said.out.split_whitespace().filter(|word| word.starts_with("plans/") && word.ends_with(".toml"))
+        {
+            let there = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(word).exists();
+            assert!(there || word.contains('*'), "{command}: {word}");
+        }
+        let name = if command.is_empty() { "runner" } else { command };
+        settings().bind(|| insta::assert_snapshot!(format!("help_{name}"), said.out));
+    }
+}
+
+#[test]
 fn arguments() {
     let house = House::new();
     for (name, words) in [
@@ -150,28 +170,4 @@ fn arguments() {
     }
     let said = house.shell(r#"$R apply "$(printf 'plans/\xff.toml')" 2>&1 | cat -v"#);
     assert!(said.out.contains("there is no plan"), "{}", said.out);
-}
-
-/// Runs it as a user that owns nothing, after a preparation as ourselves; nothing where that cannot be done.
-fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: becoming another user needs root");
-        return None;
-    }
-    assert_eq!(
-        house.shell(&format!("chmod 755 . && cp $R ./runner && chmod 755 runner && {prepare}")).code,
-        0
-    );
-    let mut command = house.command("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(house.path.join("runner"))
-        .args(words);
-    match command.output() {
-        Ok(output) => Some(said(output)),
-        Err(error) => {
-            eprintln!("SKIPPED: there is no setpriv: {error}");
-            None
-        }
-    }
 }

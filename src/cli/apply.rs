@@ -22,10 +22,13 @@ use crate::serve::{Answer, Client, Request};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner apply plans/hello.toml\n  \
-    runner apply plans/frigate.toml --var vmid=112 --var-file site.toml\n  \
-    runner apply plans/frigate.toml --no-wait    (from cron: takes what is due, exits 4 with the wake time)")]
+    runner apply plans/remote.toml --var from=me@old.example --var to=me@new.example\n  \
+    runner apply plans/hello.toml --no-wait    (from cron: take what is due and exit)\n\n\
+    The first Ctrl-C lets what is in flight finish, or stops it as its step declares; the second ends at once. \
+    Either way, and after any crash, the same command goes on where it stopped. A step that is done never runs \
+    again.")]
 pub(super) struct ApplyArgs {
-    /// The plan file
+    /// The plan file, in TOML; `plans/hello.toml` is the smallest that shows everything
     #[arg(value_name = "PLAN")]
     plan: PathBuf,
     /// Set a variable; may be repeated
@@ -33,12 +36,12 @@ pub(super) struct ApplyArgs {
     /// The value is read by the variable's type; lists and tables as TOML. It is recorded and used again when the
     /// run is resumed.
     ///
-    /// Example: runner apply plans/frigate.toml --var vmid=112 --var 'cameras=["door"]'
+    /// Example: runner apply plans/hello.toml --var folder=/tmp/elsewhere
     #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
     var: Vec<(String, String)>,
     /// Read variables from a TOML file; may be repeated
     ///
-    /// Example: runner apply plans/frigate.toml --var-file site.toml
+    /// Example: runner apply plans/remote.toml --var-file hosts.toml
     #[arg(long, value_name = "FILE")]
     var_file: Vec<PathBuf>,
     /// Start afresh when the plan's last run is over
@@ -50,21 +53,23 @@ pub(super) struct ApplyArgs {
     new_run: bool,
     /// Wait even for what only a person can end: gates and pauses
     ///
-    /// Example: runner apply plans/frigate.toml --wait
+    /// Default: wait through soaks, windows and pauses between attempts, and exit 4 at a gate that nobody can answer.
+    ///
+    /// Example: runner apply plans/hello.toml --wait
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
     /// Take what is due and exit; 4 and the wake time when something is due later
     ///
     /// Failed steps are not tried again.
     ///
-    /// Example: runner apply plans/frigate.toml --no-wait
+    /// Example: runner apply plans/hello.toml --no-wait
     #[arg(long)]
     no_wait: bool,
     /// Open gates whose evidence all holds
     ///
     /// A gate with evidence that does not hold stays shut.
     ///
-    /// Example: runner apply plans/frigate.toml -y
+    /// Example: runner apply plans/hello.toml -y
     #[arg(short = 'y', long = "yes")]
     yes: bool,
 }
@@ -360,14 +365,8 @@ async fn drive(
         }
         Some(Ended::Refused(refusal)) => Err(refusal.clone().into()),
         Some(Ended::Failed(driver::DriveError::Journal(error))) => {
-            let text = format!(
-                "the journal did not take an event, so nothing more was started: {}",
-                fail::chain(error)
-            );
-            Err(Fail::unexpected(text).help(
-                "mend that, then run the same command again: it goes on where it stopped, and nothing that was \
-                 acknowledged is lost",
-            ))
+            let fail = Fail::from(error.clone());
+            Err(fail.after("the journal did not take an event, so nothing more was started"))
         }
         Some(Ended::Failed(error)) => Err(Fail::unexpected(fail::chain(error))),
         None => Err(Fail::unexpected(format!("run `{}` ended without a word", submitted.run))),

@@ -13,7 +13,7 @@ use crate::saga::{self, Command, Refusal, Terms};
 use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  runner cancel frigate-1\n\n\
+#[command(after_long_help = "Example:\n  runner cancel hello-1\n\n\
     A cancelled run can still be rolled back.")]
 pub(super) struct CancelArgs {
     /// The run, or a plan's name for its newest; default: the newest run
@@ -58,7 +58,7 @@ async fn prepare(
             session.tell(&format!("Nothing to do: {why}.\n"));
             return Ok(Next::Over(exit::COMPLETE));
         }
-        Err(refusal) => return Err(refusal.into()),
+        Err(refusal) => return Err(Fail::from(refusal).after("there is nothing to cancel")),
     }
     if let Access::Remote { client, .. } = access {
         let request = Request::Wish { run: run.clone(), command: Command::Cancel, by: asker() };

@@ -15,7 +15,7 @@ use crate::saga::{self, Event, Standing, State};
 use crate::serve::{Answer, ClientError, Request};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner events frigate\n  runner --json events --follow | jq .")]
+#[command(after_long_help = "Examples:\n  runner events hello\n  runner --json events --follow | jq .")]
 pub(super) struct EventsArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]

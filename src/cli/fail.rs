@@ -69,6 +69,12 @@ impl Fail {
         Self::report(code, "", String::new())
     }
 
+    /// The same, with what was going on before it.
+    pub(super) fn after(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
@@ -105,6 +111,18 @@ pub(super) fn lines(text: &str) -> String {
     text.split('\n').map(report::text_line).collect::<Vec<_>>().join("\n")
 }
 
+/// Who owns the nearest folder above `path` that can be looked at.
+fn owner(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = whole.ancestors().find_map(|above| std::fs::metadata(above).ok());
+    let us = rustix::process::geteuid().as_raw();
+    match found {
+        Some(found) if found.uid() != us => format!(" (uid {}; this is uid {us})", found.uid()),
+        _ => String::new(),
+    }
+}
+
 /// What to do about a process that holds the journal and says nothing.
 pub(super) fn hangs(pid: u32) -> String {
     format!(
@@ -131,7 +149,13 @@ impl From<Refusal> for Fail {
     fn from(refusal: Refusal) -> Self {
         let help = match &refusal {
             Refusal::NoSuchStep { run, .. } => Some(format!("`runner status {run}` lists its steps")),
-            Refusal::StepIs { .. } | Refusal::RunIs { .. } | Refusal::Nothing { .. } => None,
+            Refusal::StepIs { step, .. } => {
+                Some(format!("`runner status` shows how step `{step}` stands and every way forward"))
+            }
+            Refusal::RunIs { run, .. } => {
+                Some(format!("`runner status {run}` shows how it stands and every way forward"))
+            }
+            Refusal::Nothing { .. } => None,
             Refusal::Irreversible { steps, .. } => Some(format!(
                 "nothing was undone; what came after step `{}` can be undone with `--to {0}`",
                 steps.last().map_or("", |(step, _)| step.as_str())
@@ -174,7 +198,10 @@ impl From<JournalError> for Fail {
         let help = match &error {
             JournalError::NotFound { .. } => {
                 let fail = Fail::usage(chain(&error));
-                return fail.help("name the state folder with `--state DIR`, or run it where `state/` is");
+                return fail.help(
+                    "name the state folder with `--state DIR`, or run it where `state/` is; `runner apply PLAN` makes \
+                     one and says where",
+                );
             }
             JournalError::NotAFolder { .. } => {
                 return Fail::usage(chain(&error)).help("name another folder with `--state DIR`");
@@ -185,15 +212,32 @@ impl From<JournalError> for Fail {
             }
             JournalError::Held { .. } => return Fail::held(chain(&error)),
             JournalError::DiskFull { .. } => {
-                "make room on that disk, then run the same command again: it goes on where it stopped"
+                return Fail::unexpected(error.to_string()).help(
+                    "make room on that disk, then run the same command again: it goes on where it stopped, and \
+                     nothing that was recorded is lost",
+                );
             }
             JournalError::Damaged { .. } => {
-                "keep a copy of the state folder as it is; what was done before the damage can be read with \
-                 `runner events`"
+                "nothing was changed in it; keep a copy of the state folder as it is, then put back a backup of it, \
+                 or go on with an empty one with `--state DIR`"
             }
-            JournalError::Io { .. } => {
-                "mend that, then run the same command again: nothing acknowledged is lost"
-            }
+            JournalError::Io { source, path, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    let help = format!(
+                        "run it as the user that owns the state folder{}, or name another one with `--state DIR`",
+                        owner(path)
+                    );
+                    return Fail::unexpected(chain(&error)).help(help);
+                }
+                std::io::ErrorKind::ReadOnlyFilesystem => {
+                    "that file system is mounted read-only: mount it writable, or name a state folder elsewhere with \
+                     `--state DIR`"
+                }
+                std::io::ErrorKind::NotFound => {
+                    "see that the folder above it is there, or name another state folder with `--state DIR`"
+                }
+                _ => "mend that, then run the same command again: nothing that was recorded is lost",
+            },
             JournalError::Poisoned { .. }
             | JournalError::OutOfOrder { .. }
             | JournalError::TooLarge { .. }
@@ -259,6 +303,10 @@ pub(super) fn file(what: &str, path: &Path, error: &std::io::Error) -> Fail {
             .help(format!(
                 "write the {what} into a file and name that: a pipe or a device cannot be read again"
             )),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Fail::usage(format!("the {what} `{shown}` is a link that leads back to itself"))
+                .help("look at it with `ls -l`, then name a file that can be read")
+        }
         _ => Fail::usage(format!("the {what} `{shown}` cannot be read: {error}"))
             .help("look at it with `ls -l`, then name a file that can be read"),
     }

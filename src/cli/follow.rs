@@ -31,7 +31,9 @@ impl Screen {
         let reporter: Box<dyn Reporter + Send> = if session.json {
             Box::new(report::json(Box::new(session.out())))
         } else if session.terminal {
-            Box::new(report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system()))
+            let terminal = report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system());
+            super::session::log_above(Some(Box::new(terminal.lines())));
+            Box::new(terminal)
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
@@ -60,6 +62,7 @@ impl Shared {
 
     pub(super) fn finish(&self) {
         self.with(|screen| screen.reporter.finish());
+        super::session::log_above(None);
     }
 
     pub(super) fn note(&self, text: &str) {
@@ -111,7 +114,7 @@ pub(super) fn ending(
 ) -> u8 {
     screen.finish();
     let now = SystemClock::new().now();
-    let options = session.options();
+    let options = session.options(folder);
     let text = screen.with(|screen| {
         let context = report::Context {
             folder,

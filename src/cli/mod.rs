@@ -47,7 +47,8 @@ struct Cli {
 struct Global {
     /// Folder of the journal
     ///
-    /// Without it: `state/` beside the nearest `plans/` above the plan file, else in the current folder.
+    /// Default: `state/` beside the nearest `plans/` above the plan file; for commands without a plan, and for plans
+    /// that are in no `plans/`, `state/` in the current folder.
     ///
     /// Example: runner status --state /var/lib/runner
     #[arg(long, global = true, value_name = "DIR", env = "RUNNER_STATE", help_heading = "Global options")]
@@ -56,19 +57,21 @@ struct Global {
     ///
     /// What is for people goes to standard error then.
     ///
-    /// Example: runner --json status frigate | jq .standing
+    /// Every failure is an object too. `schema/events.schema.json` describes them all.
+    ///
+    /// Example: runner --json status hello | jq .standing
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// Show only failures, warnings and the ending
     ///
-    /// Example: runner -q apply plans/frigate.toml
+    /// Example: runner -q apply plans/hello.toml
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     quiet: bool,
     /// Show more; may be repeated
     ///
     /// Once: what a step goes through. Twice: everything that is recorded.
     ///
-    /// Example: runner -vv apply plans/frigate.toml
+    /// Example: runner -vv apply plans/hello.toml
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
     /// When to use colours
@@ -113,11 +116,19 @@ enum Command {
     Lint(lint::LintArgs),
 }
 
+/// How it is used, at the end of the long help.
+const FIRST_STEPS: &str = "Examples:
+  runner validate plans/hello.toml    check a plan, touching nothing
+  runner apply plans/hello.toml       go to its goal; killed or failed, the same command goes on
+  runner status                       how the newest run stands, and every way forward
+  runner rollback                     undo what it did, the last step first
+";
+
 /// Runs the command that the process was started with.
 ///
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let table = format!("Exit codes:\n{}", exit::text());
+    let table = format!("{FIRST_STEPS}\nExit codes:\n{}", exit::text());
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = Cli::command().after_long_help(table).try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {

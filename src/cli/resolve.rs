@@ -15,8 +15,8 @@ use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
-    runner resolve frigate-1 repoint --as done\n  \
-    runner resolve frigate-1 deploy --as done --output url=http://192.168.4.81:5000")]
+    runner resolve hello-1 greet --as done\n  \
+    runner resolve hello-1 greet --as done --output text=hello")]
 pub(super) struct ResolveArgs {
     /// The run, or a plan's name for its newest
     #[arg(value_name = "RUN")]
@@ -26,14 +26,14 @@ pub(super) struct ResolveArgs {
     step: StepId,
     /// What became of it
     ///
-    /// Example: runner resolve frigate-1 repoint --as undone
+    /// Example: runner resolve hello-1 greet --as undone
     #[arg(long = "as", value_name = "WHAT")]
     what: What,
     /// An output that the step would have given; may be repeated
     ///
     /// The value is JSON, or else text.
     ///
-    /// Example: runner resolve frigate-1 deploy --as done --output url=http://192.168.4.81:5000
+    /// Example: runner resolve hello-1 greet --as done --output text=hello
     #[arg(long, value_name = "NAME=VALUE", value_parser = super::source::variable)]
     output: Vec<(String, String)>,
 }

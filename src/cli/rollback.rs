@@ -18,8 +18,10 @@ use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
-    runner rollback                        (the newest run)\n  \
-    runner rollback frigate --to verify    (undo what came after step `verify`)")]
+    runner rollback                        (all of the newest run)\n  \
+    runner rollback hello --to greet       (undo what came after step `greet`)\n\n\
+    Needs nothing but the journal: the plan file may have been edited or lost. What this run did not do, because \
+    it was there before, stays. Stopped or cut off, the same command goes on.")]
 pub(super) struct RollbackArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]
@@ -28,24 +30,24 @@ pub(super) struct RollbackArgs {
     ///
     /// `runner apply` goes forward again from there.
     ///
-    /// Example: runner rollback frigate --to verify
+    /// Example: runner rollback hello --to greet
     #[arg(long, value_name = "STEP", value_parser = step)]
     to: Option<StepId>,
     /// Undo this many steps at once where the order allows it
     ///
-    /// Example: runner rollback frigate --parallel 4
+    /// Example: runner rollback parallel --parallel 3
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     parallel: u32,
     /// Run local commands here instead of in the plan's recorded folder
     ///
     /// Needed only when that folder is gone.
     ///
-    /// Example: runner rollback frigate --cwd /srv/plans
+    /// Example: runner rollback hello --cwd /srv/plans
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
-    /// Do not ask
+    /// Do not ask; without a terminal nobody is asked anyway
     ///
-    /// Example: runner rollback frigate -y
+    /// Example: runner rollback hello -y
     #[arg(short = 'y', long = "yes")]
     yes: bool,
 }

@@ -68,13 +68,19 @@ impl Session {
     }
 
     /// The options that a command to paste needs to find the same journal.
-    pub(super) fn options(&self) -> String {
-        match &self.state {
-            Some(state) if environment("RUNNER_STATE").is_none_or(|set| Path::new(&set) != state) => {
-                format!("--state {}", report::shell_word(&state.display().to_string()))
-            }
-            _ => String::new(),
+    pub(super) fn options(&self, folder: &Path) -> String {
+        let found_anyway = match &self.state {
+            Some(state) => environment("RUNNER_STATE").is_some_and(|set| Path::new(&set) == state),
+            // The folder beside the plan may be another than the one that a command without a plan looks into.
+            None => match (folder.canonicalize(), Path::new("state").canonicalize()) {
+                (Ok(used), Ok(here)) => used == here,
+                _ => false,
+            },
+        };
+        if found_anyway {
+            return String::new();
         }
+        format!("--state {}", report::shell_word(&folder.display().to_string()))
     }
 
     /// Writes to standard output; a closed pipe is a quiet end.
@@ -165,6 +171,30 @@ impl Write for Out {
     }
 }
 
+/// Where log lines go while bars are on the screen; else standard error.
+static ABOVE_BARS: Mutex<Option<Box<dyn Write + Send>>> = Mutex::new(None);
+
+/// Sends log lines above the bars of a terminal (`Some`), or to standard error again.
+pub(super) fn log_above(bars: Option<Box<dyn Write + Send>>) {
+    *ABOVE_BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
+}
+
+/// A log line on its way.
+struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut *ABOVE_BARS.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(bars) => bars.write(bytes),
+            None => std::io::stderr().lock().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Where modules say what they do beside events: warnings always, more with `-vv` and `-vvv`.
 fn start_log(verbose: u8, color: bool) {
     let level = match verbose {
@@ -173,7 +203,7 @@ fn start_log(verbose: u8, color: bool) {
         _ => tracing::Level::DEBUG,
     };
     let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| Log)
         .with_max_level(level)
         .with_ansi(color)
         .with_target(verbose > 2);

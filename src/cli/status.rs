@@ -11,7 +11,7 @@ use crate::report::{self, Asked, Traces, exit};
 use crate::saga::{Event, State, What, fold};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner status\n  runner --json status frigate-2")]
+#[command(after_long_help = "Examples:\n  runner status\n  runner --json status hello-2")]
 pub(super) struct StatusArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]
@@ -42,7 +42,7 @@ async fn show(
     }
     let mut traces = Traces::default();
     events.iter().for_each(|event| traces.event(event));
-    let options = session.options();
+    let options = session.options(folder);
     let context =
         report::Context { folder, traces: &traces, plan: None, options: &options, now, wake_ms: None };
     session.say(&report::status_text(&state, &now, &session.look()));

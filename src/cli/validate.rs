@@ -19,12 +19,12 @@ pub(super) struct ValidateArgs {
     plans: Vec<PathBuf>,
     /// Set a variable; may be repeated
     ///
-    /// Example: runner validate plans/frigate.toml --var vmid=112
+    /// Example: runner validate plans/hello.toml --var folder=/tmp/elsewhere
     #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
     var: Vec<(String, String)>,
     /// Read variables from a TOML file; may be repeated
     ///
-    /// Example: runner validate plans/frigate.toml --var-file site.toml
+    /// Example: runner validate plans/remote.toml --var-file hosts.toml
     #[arg(long, value_name = "FILE")]
     var_file: Vec<PathBuf>,
 }

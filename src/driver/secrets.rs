@@ -92,7 +92,9 @@ fn resolve(from: &SecretRef) -> Result<String, String> {
             let home = std::env::var("HOME");
             let place = match path.strip_prefix("~/") {
                 Some(rest) => {
-                    let home = home.map_err(|_| format!("`{path}` needs HOME, which is not set"))?;
+                    let home = home.map_err(|_| {
+                        format!("`{path}` needs HOME, which is not set: set it or write the whole path")
+                    })?;
                     format!("{home}/{rest}")
                 }
                 None => path.clone(),

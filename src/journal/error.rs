@@ -26,7 +26,7 @@ pub enum JournalError {
     },
     /// A newer `runner` wrote this journal. Nothing was written.
     #[error(
-        "the journal in `{}` has format {found}, and this binary knows formats up to {known}: use the newer `runner`",
+        "the journal in `{}` has format {found}, and this binary knows formats up to {known}",
         folder.display()
     )]
     Newer {
@@ -44,10 +44,7 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// The file system has no room left. Nothing of the refused batch counts; the journal is poisoned.
-    #[error(
-        "no space left for `{}`: free some and run the same command again; every acknowledged event is kept",
-        path.display()
-    )]
+    #[error("no space left to write `{}`", path.display())]
     DiskFull {
         /// What was being written.
         path: PathBuf,
@@ -78,8 +75,7 @@ pub enum JournalError {
     },
     /// What is stored is not what was acknowledged. Nothing was repaired and nothing more is written.
     #[error(
-        "the journal at `{}` is damaged{}: {what}; keep a copy of the folder as it is, then put back a backup of it \
-         or go on with an empty one (`--state`)",
+        "the journal at `{}` is damaged{}: {what}",
         path.display(),
         place_text(run.as_ref(), *seq)
     )]
@@ -150,9 +146,20 @@ fn place_text(run: Option<&RunId>, seq: Option<u64>) -> String {
     }
 }
 
+/// The operating system's answer out of what sled makes of it: an error that holds the `Debug` text of another.
+fn plain(source: io::Error) -> io::Error {
+    if source.raw_os_error().is_some() {
+        return source;
+    }
+    let text = source.to_string();
+    let code = text.split_once("Os { code: ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+    code.map_or(source, io::Error::from_raw_os_error)
+}
+
 impl JournalError {
     /// An error of the operating system; a full disk and a quota become [`JournalError::DiskFull`].
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let source = plain(source);
         let (path, kind) = (path.to_owned(), source.kind());
         let source = Arc::new(source);
         match kind {
@@ -175,6 +182,7 @@ impl JournalError {
             {
                 Self::io(what, path, source)
             }
+            sled::Error::Corruption { .. } => Self::damaged(path, "a part of the store fails its checksum"),
             other => Self::damaged(path, format!("the store says: {other}")),
         }
     }

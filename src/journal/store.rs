@@ -50,7 +50,7 @@ impl Store {
         let db = loop {
             match guarded("open", path, || config().open()) {
                 Err(JournalError::Io { source, .. })
-                    if tries < LOCK_TRIES && source.to_string().contains("could not acquire lock") =>
+                    if tries < LOCK_TRIES && source.kind() == std::io::ErrorKind::WouldBlock =>
                 {
                     tries += 1;
                     thread::sleep(Duration::from_millis(2));

@@ -7,7 +7,7 @@ use super::guard::{self, shell_word};
 use super::human::{duration, time};
 use super::status::{standing_tone, table};
 use super::step::{detail, shape};
-use super::words::{output, tally};
+use super::words::{output, tally, why_cut};
 use super::{Asked, Context, Look};
 use crate::plan::StepId;
 use crate::plan::recorded::OnFailure;
@@ -118,6 +118,7 @@ fn open(state: &State, asked: Asked) -> String {
     };
     let asking = with(&|status| matches!(status, Status::AwaitingApproval));
     let soaking = with(&|status| matches!(status, Status::Soaking(_)));
+    let cut = with(&|status| matches!(status, Status::Interrupted(_)));
     let flying = with(&|status| {
         matches!(
             status,
@@ -125,7 +126,6 @@ fn open(state: &State, asked: Asked) -> String {
                 | Status::Verifying(_)
                 | Status::Compensating { .. }
                 | Status::UndoingCheck { .. }
-                | Status::Interrupted(_)
         )
     });
     let verb = |steps: &[StepId], one: &str, many: &str| {
@@ -154,6 +154,10 @@ fn open(state: &State, asked: Asked) -> String {
         let left = verb(&flying, "was left under way and is settled", "were left under way and are settled");
         waits.push(format!("{} {left} when the run goes on", named(&flying)));
     }
+    if !cut.is_empty() {
+        let was = verb(&cut, "was cut off and is settled", "were cut off and are settled");
+        waits.push(format!("{} {was} when the run goes on", named(&cut)));
+    }
     if waits.is_empty() {
         let left = state.steps.iter().filter(|found| !found.status.ended_well()).count();
         let back = matches!(state.course, Course::Back(_));
@@ -161,7 +165,7 @@ fn open(state: &State, asked: Asked) -> String {
             format!("{run} is on its way back and not there yet.")
         } else {
             format!(
-                "{run} is not over: {left} of {} are still to come.",
+                "{run} is not over: {left} of {} still to come.",
                 super::human::count(state.steps.len(), "step")
             )
         };
@@ -194,6 +198,9 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
             },
         };
         lines.push(format!("  step `{}`: {why}", step.id));
+        if let Status::Interrupted(cut) = &found.status {
+            lines.push(format!("    attempt {}: {}", cut.attempt, why_cut(cut.cause)));
+        }
         let direction = match &found.status {
             Status::Interrupted(cut) => cut.direction,
             Status::CompensationFailed { .. } => Direction::Compensation,
@@ -267,7 +274,16 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
             match (&state.end, back) {
                 (Some(_), _) => {}
                 (None, true) => way("try again and look again, once the cause is removed", &rollback),
-                (None, false) => way("look again, once the cause is removed", &apply),
+                (None, false) => {
+                    let blind = |id: &StepId| {
+                        state.step(id).is_some_and(|(step, _)| step.probe.is_none() && !step.idempotent)
+                    };
+                    if steps.iter().all(blind) {
+                        way("look again, once the plan has a `probe` for it", &apply);
+                    } else {
+                        way("look again, once the cause is removed", &apply);
+                    }
+                }
             }
         }
         Standing::RolledBack { .. } => {}

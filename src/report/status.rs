@@ -87,6 +87,8 @@ pub(super) fn table(state: &State, now: &Stamp, look: &Look, brief: bool) -> Vec
         let room = look.width.saturating_sub(2 + widest + 2 + words + 2);
         let detail = match found.needs_attention() {
             Some(_) if brief => "needs attention".to_owned(),
+            // Why it failed follows below, with the end of its output.
+            None if brief && matches!(found.status, crate::saga::Status::Failed { .. }) => String::new(),
             Some(_) | None => guard::cut(&detail(state, place, now), room),
         };
         lines.push(format!("  {:<widest$}  {word}  {detail}", step.id).trim_end().to_owned());

@@ -91,7 +91,7 @@ pub(super) fn detail(state: &State, place: usize, now: &Stamp) -> String {
         Status::Interrupted(cut) => match &cut.attention {
             Some(reason) => format!("needs attention: {reason}"),
             None => {
-                let next = if cut.over { "it is over, being settled" } else { "being proved over" };
+                let next = if cut.over { "it is over, to be settled" } else { "to be proved over" };
                 format!("{} attempt {}: {}; {next}", cut.direction, cut.attempt, why_cut(cut.cause))
             }
         },

@@ -133,7 +133,10 @@ pub(super) fn line(state: &State, event: &Event) -> Line {
                 Some(step) => format!("because step `{step}` failed"),
                 None => format!("asked by {by}"),
             };
-            let left = count(state.to_undo(to.as_ref()).len(), "step");
+            let left = match state.to_undo(to.as_ref()).len() {
+                0 => "which is nothing".to_owned(),
+                left => count(left, "step"),
+            };
             Line::normal(Tone::Warn, "rolling_back", format!("{what}, {left}, {why}"))
         }
         What::RolledBack => Line::normal(
@@ -203,7 +206,8 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
             Line::new(Weight::Trifle, Tone::Plain, "decided", format!("`when` is {when}"))
         }
         StepEvent::Probed { answer } if answer.verdict == Verdict::Unknown => {
-            Line::normal(Tone::Warn, "probed", shape(answer))
+            let text = format!("{}; looked at again until it can be seen, for up to 5 min", shape(answer));
+            Line::normal(Tone::Warn, "probed", text)
         }
         StepEvent::Probed { answer } => Line::detail("probed", shape(answer)),
         StepEvent::Satisfied { .. } => Line::detail("verifying", "the goal holds already"),
@@ -276,9 +280,13 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
                 Direction::Forward => "attempt",
                 Direction::Compensation => "compensation, attempt",
             };
-            let message = if message.is_empty() { String::new() } else { format!(": {message}") };
-            Line::normal(Tone::Warn, "interrupted", format!("{what} {attempt}, {}{message}", why_cut(*cause)))
-                .with_output(trace)
+            let text = match cause {
+                // Where it ran this was said in full already.
+                CutCause::Timeout | CutCause::Stopped if !message.is_empty() => message.clone(),
+                _ if message.is_empty() => why_cut(*cause).to_owned(),
+                _ => format!("{}: {message}", why_cut(*cause)),
+            };
+            Line::normal(Tone::Warn, "interrupted", format!("{what} {attempt}: {text}")).with_output(trace)
         }
         StepEvent::ProvedOver { attempt, .. } => {
             Line::detail("proved_over", format!("nothing of attempt {attempt} runs any more"))

@@ -251,7 +251,7 @@ fn cannot_start(
                 return (
                     true,
                     format!(
-                        "the interpreter that `{}` names in its first line does not exist",
+                        "the interpreter that `{}` names in its first line does not exist: correct that line or install it",
                         path.display()
                     ),
                 );

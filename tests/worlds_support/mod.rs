@@ -188,3 +188,32 @@ compensate = { action = "command", script = "echo back two >> ../log" }
 pub fn one(lines: &str) -> String {
     format!("\n[[step]]\nid = \"it\"\n{lines}\ncompensate = \"nothing\"\n")
 }
+
+/// Runs it as a user that owns nothing, after a preparation as ourselves; nothing where that cannot be done.
+pub fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
+    if !rustix::process::geteuid().is_root() {
+        skipped("becoming another user needs root");
+        return None;
+    }
+    assert_eq!(
+        house.shell(&format!("chmod 755 . && cp $R ./runner && chmod 755 runner && {prepare}")).code,
+        0
+    );
+    let mut command = house.command("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(house.path.join("runner"))
+        .args(words);
+    match command.output() {
+        Ok(output) => Some(said(output)),
+        Err(error) => {
+            skipped(&format!("there is no setpriv: {error}"));
+            None
+        }
+    }
+}
+
+/// Says loudly that something is not proved here.
+pub fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}

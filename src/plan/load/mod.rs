@@ -98,7 +98,10 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Diagnostics> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        problems.add(&span, "toml", toml_message(error.message()));
+        match other_format(text) {
+            Some(help) => problems.add_help(&span, "toml", toml_message(error.message()), help),
+            None => problems.add(&span, "toml", toml_message(error.message())),
+        }
     }
     // A key given twice leaves the rest of the file as it was meant.
     if errors.iter().any(|error| error.message() != "duplicate key") {
@@ -106,6 +109,18 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Diagnostics> {
         problems = Problems::new(Source::new(0, request.path, text));
     }
     Loader::new(request, problems).plan(document.get_ref())
+}
+
+/// What a text that is not TOML seems to be.
+fn other_format(text: &str) -> Option<&'static str> {
+    let text = text.trim_start();
+    if text.starts_with('{') {
+        Some("this looks like JSON; a plan is TOML: `name = \"…\"`, then a `[[step]]` for each step")
+    } else if text.starts_with("---") {
+        Some("this looks like YAML; a plan is TOML: `name = \"…\"`, then a `[[step]]` for each step")
+    } else {
+        None
+    }
 }
 
 /// The words of the TOML reader, a little closer to ours.

@@ -68,7 +68,7 @@ impl Loader<'_, '_> {
                 None => {
                     let ids = self.steps.iter().enumerate().filter(|(other, _)| *other != at);
                     let ids = ids.filter_map(|(_, draft)| draft.id.as_ref()).map(StepId::as_str);
-                    let help = help_for("steps", text, ids);
+                    let help = help_for("other steps", text, ids);
                     self.problems.add_help(span, "unknown-step", format!("there is no step `{text}`"), help);
                 }
             }
