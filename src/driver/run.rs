@@ -90,6 +90,9 @@ pub enum DriveError {
     /// A file that the run recorded cannot be read.
     #[error("{0}")]
     Files(String),
+    /// A bug: the driver panicked.
+    #[error("the driver of the run panicked; please report it")]
+    Panicked,
 }
 
 impl From<CodecError> for DriveError {
