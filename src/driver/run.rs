@@ -551,8 +551,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
-            self.session.stopping = true;
+            self.session.stopping |= over;
             self.step(vec![tails], Answers::new()).await?;
+            if !over {
+                // Something may have become due while that was stored.
+                self.wake = Some(Instant::now());
+                return Ok(None);
+            }
         }
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
         let standing = saga::standing(&self.state);
