@@ -194,7 +194,8 @@ async fn apply(
         return Ok(repeat(state, screen));
     }
     notes(session, &loaded);
-    let secrets = secrets(&loaded.definition)?;
+    // Those of finished steps that are gone from the file as well: they may have to be undone.
+    let secrets = secrets(amendment.as_ref().map_or(&*state.definition, |amendment| &amendment.definition))?;
     store(bodies, &loaded)?;
     let target = Target::Existing(state.run.clone());
     let mut wishes = Vec::new();

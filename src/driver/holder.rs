@@ -4,9 +4,11 @@
 //! its own; they share the journal's barriers. It stays until every run it was given rests.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
@@ -110,10 +112,19 @@ pub enum Ended {
     Failed(DriveError),
 }
 
+/// Ended runs whose end is still told to those who ask late.
+const ENDED_MAX: usize = 32;
+
 struct Active {
     handle: RunHandle,
-    path: String,
+    definition: Arc<Definition>,
     ended: watch::Receiver<Option<Arc<Ended>>>,
+}
+
+impl Active {
+    fn is_driven(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
 }
 
 /// Holds the journal and drives runs. Shared by the command line and the control socket.
@@ -175,19 +186,20 @@ impl Holder {
         if self.stopping.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(SubmitError::Stopping);
         }
-        active.retain(|_, run| run.ended.borrow().is_none());
+        let mut driven = active.iter().filter(|(_, found)| found.is_driven());
         let running = match &submission.target {
-            Target::Existing(run) => active.contains_key(run).then(|| run.clone()),
-            Target::New(definition) => {
-                active.iter().find(|(_, run)| run.path == definition.path).map(|(run, _)| run.clone())
-            }
+            Target::Existing(run) => driven.find(|(driven, _)| *driven == run).map(|(run, _)| (run, true)),
+            // Two that begin the same plan at once mean the same run.
+            Target::New(new) => driven
+                .find(|(_, found)| found.definition.path == new.path)
+                .map(|(run, found)| (run, *found.definition == **new)),
         };
-        if let Some(run) = running {
-            let amends = matches!(submission.target, Target::New(_)) || !submission.wishes.is_empty();
-            return if amends {
-                Err(SubmitError::Running { run })
-            } else {
+        if let Some((run, same)) = running {
+            let run = run.clone();
+            return if same && submission.wishes.is_empty() {
                 Ok(Submitted { run, attached: true })
+            } else {
+                Err(SubmitError::Running { run })
             };
         }
         let state = match submission.target {
@@ -195,7 +207,7 @@ impl Holder {
             Target::New(definition) => self.open(definition, &submission.by).await?,
         };
         let run = state.run.clone();
-        let path = state.definition.path.clone();
+        let definition = Arc::clone(&state.definition);
         let parts = Parts {
             world: Arc::clone(&self.world),
             log: Arc::clone(&self.log),
@@ -213,14 +225,19 @@ impl Holder {
         let first = std::iter::once(resume).chain(submission.wishes).map(|wish| (wish, by.clone())).collect();
         let (sender, ended) = watch::channel(None);
         tokio::spawn(async move {
-            let end = match task.drive(first).await {
-                Ok(Ok(rest)) => Ended::Rest(Box::new(rest)),
-                Ok(Err(refusal)) => Ended::Refused(refusal),
-                Err(error) => Ended::Failed(error),
+            let end = match AssertUnwindSafe(task.drive(first)).catch_unwind().await {
+                Ok(Ok(Ok(rest))) => Ended::Rest(Box::new(rest)),
+                Ok(Ok(Err(refusal))) => Ended::Refused(refusal),
+                Ok(Err(error)) => Ended::Failed(error),
+                // Whoever waits for the run, and for all of them, must hear of it.
+                Err(_) => Ended::Failed(DriveError::Panicked),
             };
             sender.send_replace(Some(Arc::new(end)));
         });
-        active.insert(run.clone(), Active { handle, path, ended });
+        if active.values().filter(|found| !found.is_driven()).count() > ENDED_MAX {
+            active.retain(|_, found| found.is_driven());
+        }
+        active.insert(run.clone(), Active { handle, definition, ended });
         Ok(Submitted { run, attached: false })
     }
 
@@ -231,6 +248,11 @@ impl Holder {
             if last.end.is_none() {
                 return Err(SubmitError::Open { run });
             }
+        }
+        // A run that could not be driven is not begun.
+        for (path, body) in &definition.files {
+            let missing = |error| DriveError::Files(format!("the recorded `{path}`: {error}"));
+            self.bodies.get(body).map_err(missing)?;
         }
         let plan = definition.name.clone();
         let run = self.log.new_run(plan).await.map_err(HistoryError::Journal)?;
@@ -244,7 +266,7 @@ impl Holder {
     /// The handle of a run that is being driven.
     pub async fn handle(&self, run: &RunId) -> Option<RunHandle> {
         let active = self.active.lock().await;
-        active.get(run).filter(|run| run.ended.borrow().is_none()).map(|run| run.handle.clone())
+        active.get(run).filter(|run| run.is_driven()).map(|run| run.handle.clone())
     }
 
     /// Asks a run that is being driven for something.
@@ -262,7 +284,7 @@ impl Holder {
     /// [`SubmitError`] when it is refused or cannot be stored.
     pub async fn record(&self, run: &RunId, command: &Command, by: &str) -> Result<State, SubmitError> {
         let active = self.active.lock().await;
-        if active.get(run).is_some_and(|run| run.ended.borrow().is_none()) {
+        if active.get(run).is_some_and(Active::is_driven) {
             return Err(SubmitError::Running { run: run.clone() });
         }
         let mut state = history::state(&*self.log, &self.bodies, run).await?;
@@ -282,7 +304,7 @@ impl Holder {
     /// The runs that are being driven.
     pub async fn running(&self) -> Vec<RunId> {
         let active = self.active.lock().await;
-        active.iter().filter(|(_, run)| run.ended.borrow().is_none()).map(|(run, _)| run.clone()).collect()
+        active.iter().filter(|(_, run)| run.is_driven()).map(|(run, _)| run.clone()).collect()
     }
 
     /// Starts nothing new anywhere; actions in flight finish or are stopped as they declare.
@@ -301,7 +323,7 @@ impl Holder {
                 self.ended(&run).await;
             }
             let active = self.active.lock().await;
-            if active.values().all(|run| run.ended.borrow().is_some()) {
+            if !active.values().any(Active::is_driven) {
                 // No submission can come between: it needs the same lock, and sees this.
                 self.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
                 return;

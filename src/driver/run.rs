@@ -94,6 +94,9 @@ pub enum DriveError {
     /// A file that the run recorded cannot be read.
     #[error("{0}")]
     Files(String),
+    /// A bug: the driver panicked.
+    #[error("the driver of the run panicked; please report it")]
+    Panicked,
 }
 
 impl From<CodecError> for DriveError {
@@ -556,9 +559,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {
-            // Nothing is decided any more, and what was due stays due.
-            self.session.stopping = true;
+            self.session.stopping |= over;
             self.step(vec![tails], Answers::new()).await?;
+            if !over {
+                // Something may have become due while that was stored.
+                self.wake = Some(Instant::now());
+                return Ok(None);
+            }
         }
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
         let standing = saga::standing(&self.state);

@@ -171,7 +171,17 @@ async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakS
             Ok(_) => send(&mut writer, &Answer::Done).await,
             Err(message) => send(&mut writer, &error(message)).await,
         },
-        Request::Follow { run, from } => follow(holder, &mut writer, run, from).await,
+        Request::Follow { run, from } => {
+            // A client says nothing more, so that what comes next from it is its end: nobody is left to tell then.
+            let gone = async {
+                let mut rest = [0; 64];
+                while reader.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+            };
+            tokio::select! {
+                followed = follow(holder, &mut writer, run, from) => followed,
+                () = gone => Ok(()),
+            }
+        }
         Request::Wish { run, command, by } => {
             let answer = match holder.wish(&run, command, by).await {
                 Ok(()) => Answer::Done,

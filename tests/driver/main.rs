@@ -9,6 +9,7 @@
 
 mod basics;
 mod crash;
+mod holder;
 mod schedules;
 mod sim;
 mod waits;
