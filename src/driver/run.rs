@@ -223,14 +223,19 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut received = Vec::new();
         for (command, by) in first {
             // Each sees what the one before led to; nothing is on disk yet, so a refusal changes nothing.
-            let mut trial = self.state.clone();
-            let mut session = Session { stopping: true, ..Session::default() };
-            let before: Vec<What> = received.clone();
-            drop(
-                saga::advance(&mut trial, &mut session, before, &self.parts.clock.moment())
-                    .map_err(DriveError::Illegal)?,
-            );
-            match saga::command(&trial, &command, &by) {
+            let asked = if received.is_empty() {
+                saga::command(&self.state, &command, &by)
+            } else {
+                let mut trial = self.state.clone();
+                let mut session = Session { stopping: true, ..Session::default() };
+                let before: Vec<What> = received.clone();
+                drop(
+                    saga::advance(&mut trial, &mut session, before, &self.parts.clock.moment())
+                        .map_err(DriveError::Illegal)?,
+                );
+                saga::command(&trial, &command, &by)
+            };
+            match asked {
                 Ok(events) => received.extend(events),
                 Err(Refusal::Nothing { .. }) if !received.is_empty() => {}
                 Err(refusal) => return Ok(Err(refusal)),
@@ -240,8 +245,9 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Some(rest) = self.rest().await? {
-                return Ok(Ok(rest));
+            if let Some(stopped) = self.rest().await? {
+                let standing = saga::standing(&self.state);
+                return Ok(Ok(Rest { state: self.state, standing, wake_ms: self.due_ms, stopped }));
             }
             let wake = self.wake;
             let sleep = async {
@@ -347,14 +353,17 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 bodies.push(codec::encode(event, &self.parts.bodies)?);
             }
             let run = self.state.run.clone();
-            self.parts.log.append(run, first.seq, bodies).await.map_err(DriveError::Journal)?;
+            // What is about to start is in flight already for the core.
+            let alone = self.session.in_flight.len() <= start.len();
+            let log = &self.parts.log;
+            let appended = match alone {
+                true => log.append_alone(run, first.seq, bodies),
+                false => log.append(run, first.seq, bodies),
+            };
+            appended.await.map_err(DriveError::Journal)?;
             if !answers.is_empty() {
                 self.parts.log.settle().await.map_err(DriveError::Journal)?;
             }
-            for observer in &mut self.parts.observers {
-                observer.events(&self.state, &append);
-            }
-            self.seq.send_replace(self.state.seq);
             if !Arc::ptr_eq(&self.definition_seq, &self.state.definition) {
                 self.definition_seq = Arc::clone(&self.state.definition);
                 self.renderer.load_files(&self.state.definition).map_err(DriveError::Files)?;
@@ -368,9 +377,21 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         self.wake = wake_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
         self.due_ms = wake_ms;
+        let starts = !start.is_empty();
         for start in start {
             self.start(start);
         }
+        if append.is_empty() {
+            return Ok(());
+        }
+        if starts {
+            // What was started gets going first, and people are told while it runs.
+            tokio::task::yield_now().await;
+        }
+        for observer in &mut self.parts.observers {
+            observer.events(&self.state, &append);
+        }
+        self.seq.send_replace(self.state.seq);
         Ok(())
     }
 
@@ -517,8 +538,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         })
     }
 
-    /// Whether the task has come to rest, and how.
-    async fn rest(&mut self) -> Result<Option<Rest>, DriveError> {
+    /// Whether the task has come to rest, and if so, whether a person stopped it.
+    async fn rest(&mut self) -> Result<Option<bool>, DriveError> {
         let acting = self.session.in_flight.iter().any(|ask| matches!(ask, Ask::Act { .. }));
         let stopped = self.session.stopping && !acting;
         let ended = self.state.end.is_some() && !acting;
@@ -547,8 +568,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         self.looks.values().for_each(JoinHandle::abort);
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
-        let standing = saga::standing(&self.state);
-        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms: self.due_ms, stopped }))
+        Ok(Some(stopped))
     }
 
     fn only_waits(&self) -> bool {
