@@ -3,6 +3,8 @@
 //! Start reading at [`saga`]: the pure state machine that everything else serves. `docs/design.md` says what
 //! users see, `docs/architecture.md` is the map of this house.
 
+#![forbid(unsafe_code)]
+
 pub mod action;
 pub mod check;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -107,13 +108,14 @@ impl Signals {
 pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
     let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
     let folder = session.state_folder(Some(&file.path));
+    let mut loaded = None;
     if !folder.join("journal").exists() && !folder.join("version").exists() {
         // Nothing is made for a plan that is not one.
-        file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
+        loaded = Some(load(session, &file)?);
     }
     let access = Access::open(session, &folder, true).await?;
     let name = args.plan.display().to_string();
-    let result = apply(session, args, &file, &access, &folder, &name).await;
+    let result = apply(session, args, &file, loaded, &access, &folder, &name).await;
     match result {
         Ok(Next::Over(code)) => {
             access.close().await;
@@ -143,6 +145,7 @@ async fn apply(
     session: &Session,
     args: &ApplyArgs,
     file: &PlanFile,
+    fresh: Option<Loaded>,
     access: &Access,
     folder: &std::path::Path,
     name: &str,
@@ -159,12 +162,14 @@ async fn apply(
         screen.past(&events);
         (state, screen)
     }) else {
-        return begin(session, args, file, bodies, terms, patience, Screen::new(session));
+        // What was just loaded for an empty state folder is what is begun: nobody gave it anything before.
+        let loaded = fresh.map_or_else(|| load(session, file), Ok)?;
+        return begin(session, loaded, bodies, terms, patience, Screen::new(session));
     };
     let over = state.end.is_some();
     if over && args.new_run {
         screen = Screen::new(session);
-        return begin(session, args, file, bodies, terms, patience, screen);
+        return begin(session, load(session, file)?, bodies, terms, patience, screen);
     }
     if args.new_run {
         return Err(Fail::usage(format!("run `{}` of this plan is still open", state.run)).help(format!(
@@ -174,7 +179,7 @@ async fn apply(
     }
     let repeat = |state: State, screen: Screen| {
         let shared = Shared::new(screen);
-        let rested = Rested { state, wake_ms: None, stopped: false };
+        let rested = Rested { state: state.into(), wake_ms: None, stopped: false };
         Next::Over(follow::ending(session, &shared, &rested, Asked::Apply, folder, Some(name)))
     };
     if matches!(state.end, Some(End::RolledBack { .. } | End::Cancelled)) {
@@ -206,16 +211,19 @@ async fn apply(
     Ok(hand(target, terms, wishes, secrets, patience, None, screen))
 }
 
+/// The plan as a new run takes it.
+fn load(session: &Session, file: &PlanFile) -> Result<Loaded, Fail> {
+    file.load(session, &BTreeMap::new(), Required::MustBeGiven)
+}
+
 fn begin(
     session: &Session,
-    _args: &ApplyArgs,
-    file: &PlanFile,
+    loaded: Loaded,
     bodies: &Bodies,
     terms: Terms,
     patience: Patience,
     screen: Screen,
 ) -> Result<Next, Fail> {
-    let loaded = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
     notes(session, &loaded);
     let secrets = secrets(&loaded.definition)?;
     store(bodies, &loaded)?;
@@ -361,7 +369,8 @@ async fn drive(
     };
     match ended.as_deref() {
         Some(Ended::Rest(rest)) => {
-            let rested = Rested { state: rest.state.clone(), wake_ms: rest.wake_ms, stopped: rest.stopped };
+            let state = follow::Left::Rest(Arc::clone(rest));
+            let rested = Rested { state, wake_ms: rest.wake_ms, stopped: rest.stopped };
             Ok((rested, stopped))
         }
         Some(Ended::Refused(refusal)) => Err(refusal.clone().into()),

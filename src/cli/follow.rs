@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::access::Access;
 use super::fail::Fail;
 use super::session::Session;
-use crate::driver::{Clock, Observer, Patience, SystemClock, decode, history};
+use crate::driver::{Clock, Observer, Patience, Rest, SystemClock, decode, history};
 use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, Asked, Reporter, Traces, exit};
@@ -98,9 +98,34 @@ impl Observer for Shared {
 
 /// How a run came to rest, as far as the command that watched it has to know.
 pub(super) struct Rested {
-    pub(super) state: State,
+    pub(super) state: Left,
     pub(super) wake_ms: Option<u64>,
     pub(super) stopped: bool,
+}
+
+/// The state that a run was left in. It is large, so that of a task in this process is not copied.
+pub(super) enum Left {
+    /// Folded here.
+    Folded(Box<State>),
+    /// A task's, shared with whoever else asks how it ended.
+    Rest(Arc<Rest>),
+}
+
+impl From<State> for Left {
+    fn from(state: State) -> Self {
+        Left::Folded(Box::new(state))
+    }
+}
+
+impl std::ops::Deref for Left {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        match self {
+            Left::Folded(state) => state,
+            Left::Rest(rest) => &rest.state,
+        }
+    }
 }
 
 /// Says how it ended and gives the exit code.
@@ -199,7 +224,7 @@ pub(super) async fn remote(
                 observer.events(&state, &[event]);
             }
             Some(Answer::Rest(rest)) => {
-                let rested = Rested { state, wake_ms: rest.wake_ms, stopped: rest.stopped };
+                let rested = Rested { state: state.into(), wake_ms: rest.wake_ms, stopped: rest.stopped };
                 return Ok((rested, Some(rest)));
             }
             Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
@@ -230,7 +255,7 @@ async fn alone(
         return Err(Fail::unexpected(format!("process {pid}, which drove run `{run}`, ended"))
             .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
     }
-    Ok((Rested { state, wake_ms: None, stopped: false }, None))
+    Ok((Rested { state: state.into(), wake_ms: None, stopped: false }, None))
 }
 
 /// How patient a command is.

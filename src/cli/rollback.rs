@@ -89,7 +89,7 @@ async fn prepare(
     match saga::command(&state, &wish, "") {
         Ok(_) => {}
         Err(Refusal::Nothing { .. }) => {
-            let rested = Rested { state, wake_ms: None, stopped: false };
+            let rested = Rested { state: state.into(), wake_ms: None, stopped: false };
             let shared = Shared::new(screen);
             return Ok(Next::Over(follow::ending(session, &shared, &rested, Asked::Rollback, folder, None)));
         }

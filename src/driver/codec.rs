@@ -32,6 +32,39 @@ struct Whole {
     event: Event,
 }
 
+/// A record that may name a body.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    body: Option<FileRef>,
+}
+
+/// The one thing of a `run_opened` that is asked for without the rest of it.
+#[derive(Deserialize)]
+struct Opening {
+    event: OpeningEvent,
+}
+
+#[derive(Deserialize)]
+struct OpeningEvent {
+    what: OpeningWhat,
+}
+
+#[derive(Deserialize)]
+struct OpeningWhat {
+    run_opened: OpeningRun,
+}
+
+#[derive(Deserialize)]
+struct OpeningRun {
+    definition: OpeningDefinition,
+}
+
+#[derive(Deserialize)]
+struct OpeningDefinition {
+    path: String,
+}
+
 /// Why an event cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
@@ -93,4 +126,16 @@ pub fn decode(bytes: &[u8], bodies: &Bodies) -> Result<Event, CodecError> {
             }
         }
     }
+}
+
+/// The path of the plan file in a run's first event; a definition of a thousand steps is passed over, not built.
+///
+/// # Errors
+/// As [`decode`]; also when it is another event.
+pub(super) fn plan_path(bytes: &[u8], bodies: &Bodies) -> Result<String, CodecError> {
+    let read: Named = serde_json::from_slice(bytes).map_err(CodecError::Malformed)?;
+    let stored = read.body.map(|body| bodies.get(&body)).transpose()?;
+    let opening: Opening =
+        serde_json::from_slice(stored.as_deref().unwrap_or(bytes)).map_err(CodecError::Malformed)?;
+    Ok(opening.event.what.run_opened.definition.path)
 }

@@ -126,7 +126,7 @@ pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Resul
         None => {
             let mut all = events(history, bodies, run, 1, u64::MAX).await?.into_iter();
             let first = all.next().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string() })?;
-            (saga::open(&first).map_err(illegal)?, all.collect())
+            (saga::opened(first).map_err(illegal)?, all.collect())
         }
     };
     for event in &rest {
@@ -145,10 +145,17 @@ pub async fn newest_of(
     path: &str,
 ) -> Result<Option<RunId>, HistoryError> {
     for head in history.runs().await?.into_iter().rev().filter(|head| head.last_seq > 0) {
-        let first = events(history, bodies, &head.run, 1, 1).await?;
-        if let Some(Event { what: What::RunOpened { definition, .. }, .. }) = first.first()
-            && definition.path == path
-        {
+        let stored = history.stored(head.run.clone(), 1, 1).await?;
+        let Some((_, bytes)) = stored.first() else { continue };
+        let found = match codec::plan_path(bytes, bodies) {
+            Ok(found) => found,
+            // Read as a whole, it says what is wrong with it.
+            Err(_) => match events(history, bodies, &head.run, 1, 1).await?.pop() {
+                Some(Event { what: What::RunOpened { definition, .. }, .. }) => definition.path,
+                Some(_) | None => continue,
+            },
+        };
+        if found == path {
             return Ok(Some(head.run));
         }
     }

@@ -105,7 +105,7 @@ impl From<RecordError> for SubmitError {
 #[derive(Debug, Clone)]
 pub enum Ended {
     /// It rests.
-    Rest(Box<Rest>),
+    Rest(Arc<Rest>),
     /// Its first wishes were refused; nothing was changed.
     Refused(Refusal),
     /// It could not go on; what is on disk is right.
@@ -226,7 +226,7 @@ impl Holder {
         let (sender, ended) = watch::channel(None);
         tokio::spawn(async move {
             let end = match AssertUnwindSafe(task.drive(first)).catch_unwind().await {
-                Ok(Ok(Ok(rest))) => Ended::Rest(Box::new(rest)),
+                Ok(Ok(Ok(rest))) => Ended::Rest(Arc::new(rest)),
                 Ok(Ok(Err(refusal))) => Ended::Refused(refusal),
                 Ok(Err(error)) => Ended::Failed(error),
                 // Whoever waits for the run, and for all of them, must hear of it.
@@ -260,7 +260,7 @@ impl Holder {
         let event = Event { seq: 1, at: self.clock.now(), what };
         let bytes = codec::encode(&event, &self.bodies).map_err(DriveError::from)?;
         Log::append(&*self.log, run.clone(), 1, vec![bytes]).await.map_err(HistoryError::Journal)?;
-        saga::open(&event).map_err(|source| HistoryError::Illegal { run, source: Box::new(source) }.into())
+        saga::opened(event).map_err(|source| HistoryError::Illegal { run, source: Box::new(source) }.into())
     }
 
     /// The handle of a run that is being driven.

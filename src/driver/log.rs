@@ -14,6 +14,16 @@ pub trait Log: Send + Sync + 'static {
         first_seq: u64,
         bodies: Vec<Vec<u8>>,
     ) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// The same, from a caller that has nothing else in flight: there is nobody to share a barrier with, so the way
+    /// through another thread may be spared. It may block the calling thread for the length of a sync.
+    fn append_alone(
+        &self,
+        run: RunId,
+        first_seq: u64,
+        bodies: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.append(run, first_seq, bodies)
+    }
     /// Makes sure that even a lost tail would be noticed: before a state is shown to somebody.
     fn settle(&self) -> BoxFuture<'_, Result<(), JournalError>>;
     /// Keeps a folded state beside the events.
@@ -28,6 +38,15 @@ impl Log for Handle {
         bodies: Vec<Vec<u8>>,
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(Handle::append(self, run, first_seq, bodies))
+    }
+
+    fn append_alone(
+        &self,
+        run: RunId,
+        first_seq: u64,
+        bodies: Vec<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(Handle::append_alone(self, run, first_seq, bodies))
     }
 
     fn settle(&self) -> BoxFuture<'_, Result<(), JournalError>> {

@@ -252,14 +252,19 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut received = Vec::new();
         for (command, by) in first {
             // Each sees what the one before led to; nothing is on disk yet, so a refusal changes nothing.
-            let mut trial = self.state.clone();
-            let mut session = Session { stopping: true, ..Session::default() };
-            let before: Vec<What> = received.clone();
-            drop(
-                saga::advance(&mut trial, &mut session, before, &self.parts.clock.moment())
-                    .map_err(DriveError::Illegal)?,
-            );
-            match saga::command(&trial, &command, &by) {
+            let asked = if received.is_empty() {
+                saga::command(&self.state, &command, &by)
+            } else {
+                let mut trial = self.state.clone();
+                let mut session = Session { stopping: true, ..Session::default() };
+                let before: Vec<What> = received.clone();
+                drop(
+                    saga::advance(&mut trial, &mut session, before, &self.parts.clock.moment())
+                        .map_err(DriveError::Illegal)?,
+                );
+                saga::command(&trial, &command, &by)
+            };
+            match asked {
                 Ok(events) => received.extend(events),
                 Err(Refusal::Nothing { .. }) if !received.is_empty() => {}
                 Err(refusal) => return Ok(Err(refusal)),
@@ -269,8 +274,9 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Some(rest) = self.rest().await? {
-                return Ok(Ok(rest));
+            if let Some((stopped, wake_ms)) = self.rest().await? {
+                let standing = saga::standing(&self.state);
+                return Ok(Ok(Rest { state: self.state, standing, wake_ms, stopped }));
             }
             let wake = self.wake;
             let sleep = async {
@@ -371,11 +377,14 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 bodies.push(codec::encode(event, &self.parts.bodies)?);
             }
             let run = self.state.run.clone();
-            self.parts.log.append(run, first.seq, bodies).await.map_err(DriveError::Journal)?;
-            for observer in &mut self.parts.observers {
-                observer.events(&self.state, &append);
-            }
-            self.seq.send_replace(self.state.seq);
+            // What is about to start is in flight already for the core.
+            let alone = self.session.in_flight.len() <= start.len();
+            let log = &self.parts.log;
+            let appended = match alone {
+                true => log.append_alone(run, first.seq, bodies),
+                false => log.append(run, first.seq, bodies),
+            };
+            appended.await.map_err(DriveError::Journal)?;
             if !Arc::ptr_eq(&self.definition_seq, &self.state.definition) {
                 self.definition_seq = Arc::clone(&self.state.definition);
                 self.renderer.load_files(&self.state.definition).map_err(DriveError::Files)?;
@@ -391,9 +400,21 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             drop(to.send(answer));
         }
         self.wake = wake_ms.map(|ms| self.decided + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
+        let starts = !start.is_empty();
         for start in start {
             self.start(start);
         }
+        if append.is_empty() {
+            return Ok(());
+        }
+        if starts {
+            // What was started gets going first, and people are told while it runs.
+            tokio::task::yield_now().await;
+        }
+        for observer in &mut self.parts.observers {
+            observer.events(&self.state, &append);
+        }
+        self.seq.send_replace(self.state.seq);
         Ok(())
     }
 
@@ -539,8 +560,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         })
     }
 
-    /// Whether the task has come to rest, and how.
-    async fn rest(&mut self) -> Result<Option<Rest>, DriveError> {
+    /// Whether the task has come to rest, and if so, whether a person stopped it and when something is due again.
+    async fn rest(&mut self) -> Result<Option<(bool, Option<u64>)>, DriveError> {
         let acting = self.session.in_flight.iter().any(|ask| matches!(ask, Ask::Act { .. }));
         // Whoever has asked already is answered first.
         if acting || !self.inbox.is_empty() {
@@ -568,8 +589,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
         }
         self.parts.log.settle().await.map_err(DriveError::Journal)?;
-        let standing = saga::standing(&self.state);
-        Ok(Some(Rest { state: self.state.clone(), standing, wake_ms, stopped }))
+        Ok(Some((stopped, wake_ms)))
     }
 
     /// What would be started now, were no look in flight: answers that the run has turned away from are not in it.

@@ -4,8 +4,10 @@
 //! flush and one sync. Each caller is answered after that sync, never before.
 //!
 //! The two ways through the thread cost as much as half a sync (some 100 us: two sleeping threads are woken), so
-//! a caller that finds the journal idle appends where it stands, in tokio's `block_in_place`: a sequential run
-//! never pays for the hand-over, and as soon as two want to append at once they queue and share.
+//! a caller that finds the journal idle may append where it stands: on a runtime of many threads in tokio's
+//! `block_in_place`, on one of a single thread only when the caller says that it has nothing else in flight
+//! ([`Handle::append_alone`]). A sequential run never pays for the hand-over, and as soon as two want to append at
+//! once they queue and share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -133,6 +135,23 @@ impl Handle {
         self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await
     }
 
+    /// The same for a caller that has nothing else in flight and would only wait: it appends where it stands when
+    /// the journal is idle, whatever the runtime, and blocks its thread for the length of one sync.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub async fn append_alone(
+        &self,
+        run: RunId,
+        first_seq: u64,
+        bodies: Vec<Vec<u8>>,
+    ) -> Result<(), JournalError> {
+        if let Some(done) = self.append_here(&run, first_seq, &bodies) {
+            return done;
+        }
+        self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await
+    }
+
     /// Appends on this thread if the journal is idle.
     fn append_here(
         &self,
@@ -146,11 +165,15 @@ impl Handle {
             Err(TryLockError::WouldBlock) => return None,
         };
         let Some(open) = journal.as_mut() else { return Some(Err(JournalError::Closed)) };
-        let done = tokio::task::block_in_place(|| {
+        let mut append = || {
             let mut group = Group::default();
             open.stage(&mut group, run, first_seq, bodies.iter().map(Vec::as_slice))?;
             open.commit_group(group)
-        });
+        };
+        // A runtime of one thread has nobody to hand its other work to.
+        let many = runtime::Handle::try_current()
+            .is_ok_and(|now| now.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let done = if many { tokio::task::block_in_place(append) } else { append() };
         drop(journal);
         if done.is_ok() && !self.shared.told.swap(true, Ordering::AcqRel) {
             // The thread is only gone after a close, which settles.

@@ -1,6 +1,7 @@
 //! Timestamped complete lines, for pipes, log files and whoever reads them later.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
@@ -8,6 +9,7 @@ use super::guard;
 use super::human;
 use super::words::{Line, line};
 use super::{Level, Look, Reporter};
+use crate::plan::recorded::Definition;
 use crate::saga::{Event, State};
 
 /// Columns of the word of an event: most fit, the others push their own detail to the right.
@@ -18,18 +20,28 @@ pub struct Plain {
     out: Box<dyn Write + Send>,
     look: Look,
     zone: TimeZone,
+    /// The columns of the longest id, and the definition it was looked for in: it is not looked for at every event.
+    widest: Option<(Arc<Definition>, usize)>,
 }
 
 /// Writes complete lines to `out`: time, run, step, what happened. Never a control character but line ends.
 ///
 /// A write that fails is passed over: who reads is gone, and the run goes on.
 pub fn plain(out: Box<dyn Write + Send>, look: Look, zone: TimeZone) -> Plain {
-    Plain { out, look: Look { color: false, ..look }, zone }
+    Plain { out, look: Look { color: false, ..look }, zone, widest: None }
 }
 
 impl Reporter for Plain {
     fn event(&mut self, state: &State, event: &Event) {
-        let text = text(state, event, &self.look, &self.zone);
+        let columns = match &self.widest {
+            Some((of, columns)) if Arc::ptr_eq(of, &state.definition) => *columns,
+            _ => {
+                let columns = widest(state);
+                self.widest = Some((Arc::clone(&state.definition), columns));
+                columns
+            }
+        };
+        let text = text(state, event, &self.look, &self.zone, columns);
         // A closed pipe is a quiet end of the report, not of the run.
         drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
     }
@@ -52,26 +64,34 @@ impl Reporter for Plain {
 /// An event in complete lines, each with its line end; empty when it is not to be shown at this verbosity.
 /// `state` is the one after it. Times are in UTC.
 pub fn event_text(state: &State, event: &Event, look: &Look) -> String {
-    text(state, event, look, &TimeZone::UTC)
+    text(state, event, look, &TimeZone::UTC, widest(state))
 }
 
-fn text(state: &State, event: &Event, look: &Look, zone: &TimeZone) -> String {
+fn text(state: &State, event: &Event, look: &Look, zone: &TimeZone, widest: usize) -> String {
     let words = line(state, event);
     if !words.weight.shows(look) {
         return String::new();
     }
-    let mut text =
-        format!("{}  {}  {}\n", human::time(&event.at, zone), state.run, columns(state, event, &words, look));
+    let mut text = format!(
+        "{}  {}  {}\n",
+        human::time(&event.at, zone),
+        state.run,
+        columns(event, &words, look, widest)
+    );
     for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(look)) {
         text.push_str(&format!("    {below}\n"));
     }
     text
 }
 
+/// How many columns the longest id of a step takes.
+pub(super) fn widest(state: &State) -> usize {
+    state.definition.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(1)
+}
+
 /// Step, word and detail in their columns.
-pub(super) fn columns(state: &State, event: &Event, words: &Line, look: &Look) -> String {
+pub(super) fn columns(event: &Event, words: &Line, look: &Look, widest: usize) -> String {
     let step = event.what.step().map_or("-", crate::plan::StepId::as_str);
-    let widest = state.definition.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(1);
     let word = words.tone.paint(&guard::pad(words.word, WORD_COLUMNS), look.color);
     format!("{step:<widest$}  {word}  {}", words.detail).trim_end().to_owned()
 }

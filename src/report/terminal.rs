@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::human::clock;
-use super::plain::columns;
+use super::plain::{columns, widest};
 use super::step::{detail, tone};
 use super::words::{Weight, line};
 use super::{Level, Look, Reporter, Tone, guard};
@@ -41,7 +41,7 @@ impl Reporter for Terminal {
         let text = format!(
             "{}  {}",
             clock(&event.at, &self.zone),
-            columns(state, event, &words, &Look { color: false, ..self.look })
+            columns(event, &words, &Look { color: false, ..self.look }, widest(state))
         );
         // What went wrong is worth its lines; what went well is not.
         let trouble = matches!(words.tone, Tone::Warn | Tone::Bad);

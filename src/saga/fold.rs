@@ -60,20 +60,28 @@ pub enum Illegal {
 /// # Errors
 /// [`Illegal::NotOpened`] unless it is a `run_opened` with sequence number 1.
 pub fn open(event: &Event) -> Result<State, Illegal> {
-    let What::RunOpened { run, definition, by } = &event.what else {
-        return Err(Illegal::NotOpened { event: name(&event.what) });
+    opened(event.clone())
+}
+
+/// The same when the event is not needed any more: the definition, which is large, is not copied.
+///
+/// # Errors
+/// As [`open`].
+pub fn opened(event: Event) -> Result<State, Illegal> {
+    let Event { seq, at, what } = event;
+    let What::RunOpened { run, definition, by } = what else {
+        return Err(Illegal::NotOpened { event: name(&what) });
     };
-    if event.seq != 1 {
-        return Err(Illegal::OutOfOrder { last: 0, found: event.seq });
+    if seq != 1 {
+        return Err(Illegal::OutOfOrder { last: 0, found: seq });
     }
     let held = definition.resources.iter();
     let state = State {
-        run: run.clone(),
-        definition: Arc::new((**definition).clone()),
-        by: by.clone(),
-        opened: event.at,
+        run,
+        by,
+        opened: at,
         seq: 1,
-        last: event.at,
+        last: at,
         course: Course::Forward,
         end: None,
         paused: false,
@@ -85,6 +93,7 @@ pub fn open(event: &Event) -> Result<State, Illegal> {
             .map(|(name, resource)| (name.clone(), resource.held_at_start.iter().cloned().collect()))
             .collect(),
         index: Index::default(),
+        definition: Arc::from(definition),
     };
     Ok(state.reindexed())
 }

@@ -24,7 +24,7 @@ mod watch;
 pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
 pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Terms, What};
-pub use fold::{Illegal, fold, open};
+pub use fold::{Illegal, fold, open, opened};
 pub use outcome::{
     Answer, AttemptKey, CutCause, Direction, FailureClass, LeftRunning, Outcome, Settlement, Trace, Verdict,
 };

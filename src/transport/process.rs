@@ -1,7 +1,7 @@
 //! What the kernel says of other processes: `/proc`, as proc(5) describes it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -27,9 +27,15 @@ impl Stat {
     }
 }
 
+/// The longest `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of at most 64 bytes.
+const STAT_MAX: usize = 2048;
+
 /// Reads `/proc/PID/stat`; `None` when there is no such process.
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // One read: the kernel makes the line anew for each, and this is paid for every attempt.
+    let mut line = [0; STAT_MAX];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    parse_stat(&String::from_utf8_lossy(&line[..length]))
 }
 
 /// The name in parentheses may hold anything, parentheses included; what follows its last one is plain.
