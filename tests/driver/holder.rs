@@ -225,7 +225,8 @@ async fn a_panic_ends_one_run_and_not_the_holder() {
 async fn followers_get_everything_and_those_who_leave_take_no_place() {
     let place = Place::new();
     let (state, runtime) = (place.path().join("state"), place.path().join("run"));
-    serve::serve(Arc::clone(&place.holder), &state, &runtime, place.token).unwrap();
+    let bound = serve::bind(&state, &runtime, place.token).unwrap();
+    let server = bound.offer(Arc::clone(&place.holder)).unwrap();
     let plan = place.plan("while test ! -e go; do sleep 0.05; done");
     let run = place.holder.submit(begin(&plan), Vec::new()).await.unwrap().run;
     let client = Client::connect(&state).await.unwrap();
@@ -256,6 +257,7 @@ async fn followers_get_everything_and_those_who_leave_take_no_place() {
         }
     }
     assert_eq!(place.rest(&run).await.state.seq, last);
+    server.close().await;
     place.close().await;
 }
 
