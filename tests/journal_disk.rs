@@ -9,6 +9,8 @@
 )]
 
 mod journal_common;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ impl Mount {
         if done.is_ok_and(|output| output.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        println!("SKIPPED: no file system can be mounted here (needs root)");
+        skip::skip("no file system can be mounted here (needs root)");
         None
     }
 

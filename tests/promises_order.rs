@@ -88,8 +88,8 @@ fn check(log: &str, steps: &[String], word: &str, direction: &str) {
 fn every_intent_is_on_the_disk_before_its_action_starts() {
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     if !works.is_ok_and(|status| status.success()) {
-        println!(
-            "SKIPPED: strace cannot be run here, so nobody looked whether intents reach the disk in time"
+        support::skip::skip(
+            "strace cannot be run here, so nobody looked whether intents reach the disk in time",
         );
         return;
     }

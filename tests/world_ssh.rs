@@ -492,7 +492,7 @@ async fn sudo_is_asked_for_without_a_password() {
         .status()
         .map_or(true, |status| !status.success())
     {
-        eprintln!("SKIPPED: sudo is not there or asks for a password: apt-get install sudo");
+        support::skip::skip("sudo is not there or asks for a password: apt-get install sudo");
         return;
     }
     world.hosts.get_mut("box").unwrap().sudo = true;

@@ -12,6 +12,9 @@ mod local;
 mod process;
 mod redact;
 mod settle;
+#[cfg(test)]
+#[path = "../../tests/support/skip.rs"]
+mod skip;
 mod slot;
 mod ssh;
 mod stop;

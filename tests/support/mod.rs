@@ -10,6 +10,7 @@
 )]
 
 pub mod lab;
+pub mod skip;
 pub mod sshd;
 pub mod twenty;
 pub mod world;

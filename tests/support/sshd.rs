@@ -29,8 +29,8 @@ impl Sshd {
     /// Starts one with more lines of configuration.
     pub fn start_with(config: &str) -> Option<Self> {
         if !Path::new(SSHD).exists() || Command::new("ssh").arg("-V").output().is_err() {
-            eprintln!(
-                "SKIPPED: there is no sshd on this machine: apt-get install openssh-server openssh-client"
+            super::skip::skip(
+                "there is no sshd on this machine: apt-get install openssh-server openssh-client",
             );
             return None;
         }

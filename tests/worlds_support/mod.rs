@@ -8,6 +8,9 @@
     reason = "shared by several test binaries"
 )]
 
+#[path = "../support/skip.rs"]
+mod loud;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -215,5 +218,5 @@ pub fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
 
 /// Says loudly that something is not proved here.
 pub fn skipped(why: &str) {
-    eprintln!("SKIPPED: {why}");
+    loud::skip(why);
 }
