@@ -88,6 +88,7 @@ impl Place {
     }
 
     async fn close(&self) {
+        timeout(PATIENCE, self.holder.rest()).await.unwrap();
         timeout(PATIENCE, self.holder.close()).await.unwrap();
     }
 }

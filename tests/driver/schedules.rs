@@ -310,8 +310,15 @@ fn irreversible_failure(rest: &Rest) -> bool {
     matches!(&rest.standing, Standing::Halted { .. }) && !rest.state.irreversible(None).is_empty()
 }
 
-/// What an owner frees in a step that was left out is never freed, so whoever takes it waits.
+/// What an owner frees in a step that was left out is never freed, so whoever takes it waits; and what a step with
+/// nothing to undo has taken stays taken, so whoever would have it back needs a person.
 fn waits_for_ever(rest: &Rest) -> bool {
+    let stays_taken = |found: &saga::StepState| {
+        matches!(&found.status, Status::CompensationFailed { reason } if reason.contains("no step is left"))
+    };
+    if rest.state.steps.iter().any(stays_taken) {
+        return true;
+    }
     let steps = rest.state.definition.steps.iter().zip(&rest.state.steps);
     let mut left_out =
         steps.filter(|(step, found)| matches!(found.status, Status::Skipped) && !step.frees.is_empty());

@@ -1,4 +1,5 @@
 //! Skipping, loudly.
+#![allow(unreachable_pub, clippy::duplicate_mod, reason = "each test binary takes it in where it needs it")]
 
 /// Says on the real standard error that something was not tested here, and why.
 ///

@@ -8,6 +8,7 @@
     reason = "shared by several test binaries"
 )]
 
+#[allow(clippy::duplicate_mod, reason = "the support of other tests has it too")]
 #[path = "../support/skip.rs"]
 mod loud;
 
