@@ -2,10 +2,7 @@
 //!
 //! Needs to mount small file systems, so root; else it says loudly that it was skipped.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests, outside of any test function"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of any test function")]
 
 mod journal_common;
 #[path = "support/skip.rs"]

@@ -116,6 +116,8 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     let access = Access::open(session, &folder, true).await?;
     let name = args.plan.display().to_string();
     let result = apply(session, args, &file, loaded, &access, &folder, &name).await;
+    // A long run does without the text.
+    drop(file);
     match result {
         Ok(Next::Over(code)) => {
             access.close().await;
@@ -208,7 +210,11 @@ async fn apply(
         let definition = Box::new(amendment.definition);
         wishes.push(Command::Amend { definition, changes: amendment.changes });
     }
-    Ok(hand(target, terms, wishes, secrets, patience, None, screen))
+    let mut next = hand(target, terms, wishes, secrets, patience, None, screen);
+    if let Next::Submit(submission, _) = &mut next {
+        submission.known = Some(Box::new(state));
+    }
+    Ok(next)
 }
 
 /// The plan as a new run takes it.
@@ -242,7 +248,10 @@ pub(super) fn hand(
 ) -> Next {
     let secrets = secrets.values().clone();
     let by = asker();
-    Next::Submit(Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by }), screen)
+    Next::Submit(
+        Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by, known: None }),
+        screen,
+    )
 }
 
 /// A run's state and everything that happened in it.

@@ -42,6 +42,10 @@ pub struct Submission {
     pub cwd: Option<PathBuf>,
     /// Who submits.
     pub by: String,
+    /// The state of an existing run, when whoever submits has just read it here; read again when it is not the
+    /// newest.
+    #[serde(skip)]
+    pub known: Option<Box<State>>,
 }
 
 /// Which run is submitted.
@@ -203,7 +207,10 @@ impl Holder {
             };
         }
         let state = match submission.target {
-            Target::Existing(run) => history::state(&*self.log, &self.bodies, &run).await?,
+            Target::Existing(run) => match submission.known {
+                Some(state) if state.run == run && self.is_newest(&state).await? => *state,
+                _ => history::state(&*self.log, &self.bodies, &run).await?,
+            },
             Target::New(definition) => self.open(definition, &submission.by).await?,
         };
         let run = state.run.clone();
@@ -239,6 +246,12 @@ impl Holder {
         }
         active.insert(run.clone(), Active { handle, definition, ended });
         Ok(Submitted { run, attached: false })
+    }
+
+    /// Whether nothing has happened since.
+    async fn is_newest(&self, state: &State) -> Result<bool, HistoryError> {
+        let heads = self.log.runs().await.map_err(HistoryError::Journal)?;
+        Ok(heads.iter().any(|head| head.run == state.run && head.last_seq == state.seq))
     }
 
     /// Begins a new run; it is on stable storage when this returns.

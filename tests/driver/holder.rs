@@ -102,6 +102,7 @@ fn submission(target: Target) -> Submission {
         patience: Patience::Timers,
         cwd: None,
         by: "lab".to_owned(),
+        known: None,
     }
 }
 

@@ -313,9 +313,7 @@ fn irreversible_failure(rest: &Rest) -> bool {
 /// What an owner frees in a step that was left out is never freed, so whoever takes it waits; and what a step with
 /// nothing to undo has taken stays taken, so whoever would have it back needs a person.
 fn waits_for_ever(rest: &Rest) -> bool {
-    let stays_taken = |found: &saga::StepState| {
-        matches!(&found.status, Status::CompensationFailed { reason } if reason.contains("no step is left"))
-    };
+    let stays_taken = |found: &saga::StepState| matches!(&found.status, Status::CompensationFailed { reason } if reason.contains("no step is left"));
     if rest.state.steps.iter().any(stays_taken) {
         return true;
     }

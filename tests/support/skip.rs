@@ -1,5 +1,5 @@
 //! Skipping, loudly.
-#![allow(unreachable_pub, clippy::duplicate_mod, reason = "each test binary takes it in where it needs it")]
+#![allow(unreachable_pub, reason = "each test binary takes it in where it needs it")]
 
 /// Says on the real standard error that something was not tested here, and why.
 ///

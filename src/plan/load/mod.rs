@@ -236,7 +236,9 @@ impl<'d, 'r> Loader<'d, 'r> {
         self.check_references(graph.as_ref());
         let Self { problems, steps, files, contents, vars, request, folder, notes, .. } = self;
         problems.finish()?;
-        let steps = steps.into_iter().filter_map(|draft| draft.step).collect();
+        let mut steps: Vec<_> = steps.into_iter().filter_map(|draft| draft.step).collect();
+        // They lie where the larger drafts lay, and are kept for the length of the run.
+        steps.shrink_to_fit();
         // Without a name there was a problem, and this is not reached.
         let Some(name) = name else { unreachable!("a plan without a name was accepted") };
         let definition = Definition {
