@@ -1,7 +1,7 @@
 //! What we know of Frigate configurations: everything that goes wrong in one, said before it does.
 //!
-//! Pure: text in, findings out; no files, no network, no clock. [`check`] judges sources, [`fix`] makes the changes that
-//! are certain, [`explain`] tells the story behind a rule, [`rules`] lists them all (`docs/lint.md` is made from it).
+//! Pure: text in, findings out; no files, no network, no clock. [`check`] judges sources, [`fix()`] makes the changes that
+//! are certain, [`explain`] tells the story behind a rule, [`rules()`] lists them all (`docs/lint.md` is made from it).
 //!
 //! How it goes: `yaml` builds the tree that Frigate's own reader would build, with places; `config` lays the global
 //! sections under the cameras; the families in `rules` judge it, against the `schema` of the target

@@ -1,8 +1,8 @@
 //! The saga core: a pure state machine that knows nothing of tokio, sled, clocks or sockets.
 //!
-//! [`fold`] is the only way a [`State`] changes; [`decide`] says, for a state and a moment, which events to
-//! append and what may start once they are on disk; [`receive`] turns what the world answers into events, and
-//! [`command`] what people ask. [`advance`] puts them together, and is all that a driver needs. It keeps P1
+//! [`fold()`] is the only way a [`State`] changes; [`decide()`] says, for a state and a moment, which events to
+//! append and what may start once they are on disk; [`receive()`] turns what the world answers into events, and
+//! [`command()`] what people ask. [`advance`] puts them together, and is all that a driver needs. It keeps P1
 //! (a start and its intent are one value), P3 (resume is the same fold), P5 (`satisfied` is never ours).
 
 mod back;

@@ -1,4 +1,4 @@
-//! The folded state of a run. Only [`fold`](super::fold) changes it, live and on replay.
+//! The folded state of a run. Only [`fold`](super::fold()) changes it, live and on replay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
