@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use crate::plan::recorded::{Definition, SecretRef};
 use crate::plan::template;
 use crate::transport::Redactor;
+
+/// The longest secret file, in bytes: keys and certificate chains have a tenth of it, and every form of every line is
+/// looked for in all output.
+const SECRET_MAX: u64 = 64 * 1024;
 
 /// The values of a run's secrets and what takes them out of everything that is written. `Debug` shows names only.
 #[derive(Clone)]
@@ -101,17 +106,61 @@ fn resolve(from: &SecretRef) -> Result<String, String> {
             };
             let cannot = |error: std::io::Error| format!("the file `{place}` cannot be read: {error}");
             let found = std::fs::metadata(&place).map_err(cannot)?;
+            if !found.is_file() {
+                return Err(format!("`{place}` is not a regular file: name the file that holds the secret"));
+            }
             if found.mode() & 0o077 != 0 {
                 return Err(format!(
                     "the file `{place}` can be read by others (mode {:04o}): run `chmod 600 {place}`",
                     found.mode() & 0o7777
                 ));
             }
-            let text = std::fs::read_to_string(&place).map_err(cannot)?;
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(&place).map_err(cannot)?;
+            file.take(SECRET_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+            if bytes.len() as u64 > SECRET_MAX {
+                return Err(format!(
+                    "the file `{place}` has more than {SECRET_MAX} bytes: a secret is a password, token or key"
+                ));
+            }
+            let text = String::from_utf8(bytes)
+                .map_err(|_| format!("the file `{place}` is not valid UTF-8: store the secret as text"))?;
             Ok(text
                 .strip_suffix('\n')
                 .map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t))
                 .to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(folder: &std::path::Path, name: &str, bytes: &[u8]) -> String {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_secret_file_is_a_short_regular_file_and_everything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let most = usize::try_from(SECRET_MAX).unwrap();
+        let resolve = |path: String| resolve(&SecretRef::File(path));
+        assert_eq!(resolve(file(folder.path(), "good", b"word\r\n")), Ok("word".to_owned()));
+        assert!(resolve(file(folder.path(), "most", &vec![b'a'; most])).is_ok());
+        let long = resolve(file(folder.path(), "long", &vec![b'a'; most + 1])).unwrap_err();
+        assert!(long.contains("more than 65536"), "{long}");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [pipe.as_path(), folder.path()] {
+            let refused = resolve(path.to_str().unwrap().to_owned()).unwrap_err();
+            assert!(refused.contains("is not a regular file"), "{refused}");
+        }
+        let binary = resolve(file(folder.path(), "binary", &[0xff, 0xfe])).unwrap_err();
+        assert!(binary.contains("not valid UTF-8"), "{binary}");
     }
 }
