@@ -103,7 +103,7 @@ fn the_second_signal_ends_at_once_and_what_was_in_flight_is_settled() {
         going.end().expect(code);
         // The step goes on by itself; the next one waits for it and does not run it again.
         let next = lab.start("apply p/p.toml");
-        std::thread::sleep(Duration::from_millis(100));
+        until("the run was taken on again", || next.out().contains("resumed"));
         lab.write("w/go", "");
         next.end().expect(0);
         assert_eq!(lab.seen("log"), "start slow\nend slow\nz\n");
