@@ -78,7 +78,8 @@ fn a_flood_ends_in_a_file() {
 #[test]
 fn a_child_left_behind_is_named_and_left_alone() {
     let house = House::new();
-    let script = "sleep 30 & echo $! > ../child";
+    // The step ends once the child is `sleep`: until then it still has the name of the shell that it was forked from.
+    let script = "sleep 30 & echo $! > ../child; until grep -q sleep /proc/$!/comm; do :; done";
     let said =
         applied(&house, "left", 0, &format!("forward = {{ action = \"command\", script = \"{script}\" }}"));
     let child = house.read("child").trim().to_owned();
