@@ -20,7 +20,7 @@ impl Action for Command {
             let read = || {
                 let mut launch = fields.launch(&call.bodies)?;
                 launch.cwd = Some(Fields::local_cwd(launch.cwd, &call.folder, call.cwd_override.as_deref()));
-                Ok::<_, String>((launch, fields.outputs()?, fields.on_stop()?))
+                Ok::<_, String>((launch, fields.outputs()?, fields.on_stop(OnStop::Stop)?))
             };
             let (launch, outputs, on_stop) = match read() {
                 Ok(read) => read,

@@ -1,4 +1,4 @@
-//! Reads the rendered fields of `command` and `ssh`, the same for action and check.
+//! Reads the rendered fields of actions and checks, with messages that name them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::plan::recorded::{Host, Operation};
-use crate::transport::{Launch, Program, Target};
+use crate::transport::{FilePlace, Launch, Program, Target};
 
 /// What the first Ctrl-C does to an action in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +28,64 @@ impl<'a> Fields<'a> {
         Self { operation }
     }
 
-    fn get(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(self, key: &str) -> Option<&'a Value> {
         self.operation.fields.get(key).filter(|value| !value.is_null())
     }
 
-    fn wrong(self, key: &str, what: &str) -> String {
+    pub(crate) fn wrong(self, key: &str, what: &str) -> String {
         format!("`{key}` of `{}` must be {what}", self.operation.name)
     }
 
     /// A text; numbers and booleans are taken as they are written.
-    fn text(self, key: &str) -> Result<Option<String>, String> {
+    pub(crate) fn text(self, key: &str) -> Result<Option<String>, String> {
         self.get(key).map(|value| plain(value).ok_or_else(|| self.wrong(key, "a text"))).transpose()
+    }
+
+    /// A boolean; absent: false.
+    pub(crate) fn flag(self, key: &str) -> Result<bool, String> {
+        match self.get(key) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "`true` or `false`")),
+        }
+    }
+
+    /// A mode as octal text, `0644`.
+    pub(crate) fn mode(self) -> Result<Option<u32>, String> {
+        let read = |text: String| {
+            u32::from_str_radix(&text, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o7777 && text.len() <= 5)
+                .ok_or_else(|| self.wrong("mode", "an octal text such as `0644`"))
+        };
+        self.text("mode")?.map(read).transpose()
+    }
+
+    /// The content of a file that was recorded with the plan.
+    pub(crate) fn recorded(
+        self,
+        key: &str,
+        bodies: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = self.text(key)? else { return Ok(None) };
+        let content = bodies.get(&path).ok_or_else(|| format!("the content of `{path}` was not recorded"))?;
+        Ok(Some(content.clone()))
+    }
+
+    /// The file that `path` names: on `host`, else here, from the plan's folder on.
+    pub(crate) fn place(self, hosts: &BTreeMap<String, Host>, folder: &Path) -> Result<FilePlace, String> {
+        let path = self.text("path")?.ok_or_else(|| format!("`{}` needs a `path`", self.operation.name))?;
+        let host = if self.get("host").is_some() { Some(self.target(hosts)?) } else { None };
+        if path.is_empty() || path.ends_with('/') || path.contains(['\0', '\n']) {
+            return Err(self.wrong("path", "the path of a file, without a line break"));
+        }
+        let path = match &host {
+            None => folder.join(path).to_string_lossy().into_owned(),
+            Some(_) if path.starts_with('/') => path,
+            Some(host) => {
+                return Err(format!("`path` is `{path}`, which is not absolute on host `{}`", host.name));
+            }
+        };
+        Ok(FilePlace { host, path })
     }
 
     /// What is to be run. `bodies` holds the content of a `script_file`.
@@ -83,7 +130,12 @@ impl<'a> Fields<'a> {
             }
             Some(_) => return Err(self.wrong("env", "a table of texts")),
         }
-        Ok(Launch { program, env, cwd: self.text("cwd")?, stdin: self.text("stdin")? })
+        Ok(Launch {
+            program,
+            env,
+            cwd: self.text("cwd")?,
+            stdin: self.text("stdin")?.map(String::into_bytes),
+        })
     }
 
     /// Where a local command runs: the override, its own `cwd` (from the plan's folder on), or the plan's folder.
@@ -126,10 +178,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// What a stop does; `stop` unless the operation says otherwise.
-    pub(crate) fn on_stop(self) -> Result<OnStop, String> {
+    /// What a stop does, unless the operation says otherwise.
+    pub(crate) fn on_stop(self, default: OnStop) -> Result<OnStop, String> {
         match self.text("on_stop")?.as_deref() {
-            None | Some("stop") => Ok(OnStop::Stop),
+            None => Ok(default),
+            Some("stop") => Ok(OnStop::Stop),
             Some("finish") => Ok(OnStop::Finish),
             Some(_) => Err(self.wrong("on_stop", "`stop` or `finish`")),
         }

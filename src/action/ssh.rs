@@ -22,7 +22,7 @@ impl Action for Ssh {
                     fields.target(&call.hosts)?,
                     fields.launch(&call.bodies)?,
                     fields.outputs()?,
-                    fields.on_stop()?,
+                    fields.on_stop(OnStop::Stop)?,
                 ))
             };
             let (target, launch, outputs, on_stop) = match read() {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod command;
+mod file;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,8 @@ pub struct Look {
     pub bodies: Arc<BTreeMap<String, Vec<u8>>>,
     /// Knows the secrets.
     pub redactor: Redactor,
+    /// A field of the operation refers to a secret: what is seen is for nobody else's eyes.
+    pub secret: bool,
 }
 
 /// What a check can do.
@@ -47,7 +50,8 @@ trait Check: Send + Sync {
 }
 
 /// Every check by its name in a plan.
-const CHECKS: &[(&str, &dyn Check)] = &[("command", &command::Command), ("ssh", &ssh::Ssh)];
+const CHECKS: &[(&str, &dyn Check)] =
+    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File)];
 
 /// All checks. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::fail::Fail;
 use super::session::{Session, environment, host};
-use crate::driver::{Clock, History, Holder, House, SystemClock};
+use crate::driver::{Clock, History, Holder, House, Keys, SystemClock};
 use crate::journal::{self, Bodies, Handle, Journal, JournalError, Options};
 use crate::serve::{self, Bound, Client, ClientError, Server};
 use crate::transport::{Transport, TransportOptions};
@@ -113,6 +113,11 @@ impl Access {
     }
 }
 
+/// What pre-images in this state folder are sealed with: its `key`, or the file that `RUNNER_KEY` names.
+pub(super) fn keys(folder: &Path) -> Keys {
+    Keys::of(folder, environment("RUNNER_KEY").map(PathBuf::from))
+}
+
 impl Held {
     /// Becomes able to drive runs, and makes the control socket; it is offered when the first run was taken on, so
     /// that nobody comes between.
@@ -127,7 +132,8 @@ impl Held {
             TransportOptions { state: folder.clone(), runtime: runtime.clone(), journal: id, token };
         let transport =
             Transport::open(options).map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
-        let holder = Arc::new(Holder::new(handle, bodies, House::new(transport), clock, token));
+        let holder =
+            Arc::new(Holder::new(handle, bodies, keys(&folder), House::new(transport), clock, token));
         let bound = serve::bind(&folder, &runtime, token)
             .map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
         Ok(Holding { holder, bound: Some(bound), server: None })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::access::Access;
+use super::access::{Access, keys};
 use super::apply::{Next, hand, past, rollback_secrets, submit};
 use super::fail::Fail;
 use super::follow::{self, Rested, Screen, Shared};
@@ -105,6 +105,7 @@ async fn prepare(
     if cwd.is_none() {
         folders_are_there(&state, args)?;
     }
+    pre_images_are_there(&state, args, access, folder)?;
     if !args.yes && !confirmed(session, &state, args)? {
         session.tell("Nothing was undone.\n");
         return Ok(Next::Over(crate::report::exit::COMPLETE));
@@ -148,6 +149,20 @@ fn folders_are_there(state: &State, args: &RollbackArgs) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+/// Refuses before the first act when what was there before a step cannot be read, for want of its key.
+fn pre_images_are_there(
+    state: &State,
+    args: &RollbackArgs,
+    access: &Access,
+    folder: &std::path::Path,
+) -> Result<(), Fail> {
+    let steps = state.to_undo(args.to.as_ref());
+    driver::pre_images_readable(state, &steps, access.bodies(), &keys(folder)).map_err(|(step, error)| {
+        Fail::usage(format!("what was there before step `{step}` cannot be brought back: {error}"))
+            .help("nothing was undone")
+    })
 }
 
 /// Asks a person, where there is one.

@@ -16,6 +16,7 @@ use super::clock::{Clock, SystemClock};
 use super::history::{self, HistoryError};
 use super::record::{RecordError, record};
 use super::run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
+use super::seal::Keys;
 use super::secrets::Secrets;
 use super::world::{House, World};
 use super::{codec, log::Log};
@@ -135,6 +136,7 @@ impl Active {
 pub struct Holder {
     log: Arc<Handle>,
     bodies: Bodies,
+    keys: Keys,
     world: Arc<House>,
     clock: Arc<SystemClock>,
     token: u64,
@@ -145,12 +147,20 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A holder of this journal.
-    pub fn new(log: Handle, bodies: Bodies, world: House, clock: SystemClock, token: u64) -> Self {
+    /// A holder of this journal, which seals with these keys.
+    pub fn new(
+        log: Handle,
+        bodies: Bodies,
+        keys: Keys,
+        world: House,
+        clock: SystemClock,
+        token: u64,
+    ) -> Self {
         let (stopper, stop) = Stop::channel();
         Self {
             log: Arc::new(log),
             bodies,
+            keys,
             world: Arc::new(world),
             clock: Arc::new(clock),
             token,
@@ -220,6 +230,7 @@ impl Holder {
             log: Arc::clone(&self.log),
             clock: Arc::clone(&self.clock),
             bodies: self.bodies.clone(),
+            keys: self.keys.clone(),
             secrets: Secrets::new(submission.secrets),
             stop: self.stop.clone(),
             cwd: submission.cwd,

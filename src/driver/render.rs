@@ -105,10 +105,10 @@ impl Renderer {
         self.with_scope(state, wanted, |scope| template::render_operation(operation, scope))
     }
 
-    /// What is given to an action for one attempt.
+    /// What is given to an action for one attempt; to its own inverse as well, which is told what the action was told.
     ///
     /// # Errors
-    /// A template that cannot be rendered, or an inverse that the action does not have.
+    /// A template that cannot be rendered, or a step without such an action.
     pub(super) fn call(
         &self,
         state: &State,
@@ -117,12 +117,9 @@ impl Renderer {
         attempt: u32,
     ) -> Result<Call, String> {
         let operation = match (direction, &step.compensate) {
-            (Direction::Forward, _) => step.forward.as_ref(),
+            (Direction::Forward, _) | (Direction::Compensation, Compensate::Inverse) => step.forward.as_ref(),
             (Direction::Compensation, Compensate::Action(operation)) => Some(operation),
-            (
-                Direction::Compensation,
-                Compensate::Inverse | Compensate::Nothing | Compensate::Irreversible(_),
-            ) => None,
+            (Direction::Compensation, Compensate::Nothing | Compensate::Irreversible(_)) => None,
         };
         let operation = operation.ok_or_else(|| format!("step `{}` has no {direction} action", step.id))?;
         Ok(Call {
@@ -134,8 +131,18 @@ impl Renderer {
             hosts: self.hosts(state)?,
             bodies: Arc::clone(&self.files),
             redactor: self.secrets.redactor().clone(),
+            secret: !template::secrets_of_operation(operation).is_empty(),
             stop: self.stop.clone(),
         })
+    }
+
+    /// What is given to an action that looks before its attempt: its own probe, or its pre-image.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub(super) fn look_of_action(&self, state: &State, step: &Step) -> Result<Call, String> {
+        let call = self.call(state, step, Direction::Forward, 0)?;
+        Ok(Call { timeout: CHECK_TIMEOUT, ..call })
     }
 
     /// What is given to a check for one look.
@@ -143,10 +150,15 @@ impl Renderer {
     /// # Errors
     /// A template that cannot be rendered.
     pub(super) fn look(&self, state: &State, operation: &Operation) -> Result<Look, String> {
+        let secret = !template::secrets_of_operation(operation).is_empty();
         let operation = self.operation(state, operation)?;
+        let timeout = operation.fields.get("timeout").and_then(Value::as_str);
         Ok(Look {
-            timeout: CHECK_TIMEOUT,
+            timeout: timeout
+                .and_then(|text| crate::plan::parse_duration(text).ok())
+                .map_or(CHECK_TIMEOUT, Duration::from_millis),
             operation,
+            secret,
             folder: PathBuf::from(&state.definition.folder),
             cwd_override: self.cwd.clone(),
             hosts: self.hosts(state)?,

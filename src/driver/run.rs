@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::codec::{self, CodecError};
 use super::log::Log;
 use super::render::Renderer;
+use super::seal::Keys;
 use super::secrets::Secrets;
 use super::world::World;
 use crate::journal::{Bodies, JournalError};
@@ -179,6 +180,8 @@ pub struct Parts<W, L, C> {
     pub clock: Arc<C>,
     /// Large contents beside the journal.
     pub bodies: Bodies,
+    /// What pre-images are sealed with.
+    pub keys: Keys,
     /// The run's secrets.
     pub secrets: Secrets,
     /// Fires when a person stops the process.

@@ -2,9 +2,9 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::action::{Actions, Call};
+use crate::action::{Actions, Call, PreImage};
 use crate::check::{Checks, Look};
-use crate::saga::{Answer, Outcome, Settlement};
+use crate::saga::{Answer, Outcome, Settlement, Verdict};
 use crate::transport::Transport;
 
 /// Acts and looks. The real one is [`House`]; tests bring their own, with virtual time.
@@ -17,6 +17,29 @@ pub trait World: Send + Sync + 'static {
     fn settle(&self, call: Call) -> BoxFuture<'static, Settlement>;
     /// Looks at one check. May be dropped.
     fn look(&self, look: Look) -> BoxFuture<'static, Answer>;
+    /// Asks the action's own probe. May be dropped. A world whose actions have none answers `unknown`.
+    fn probe(&self, call: Call) -> BoxFuture<'static, Answer> {
+        let reason = format!("the action `{}` has no probe here", call.operation.name);
+        Box::pin(std::future::ready(Answer::new(Verdict::Unknown, reason)))
+    }
+    /// What the call would change, in words that are equal for equal targets; `None`: it cannot be undone by itself.
+    ///
+    /// # Errors
+    /// In words, a field that cannot be read.
+    fn target(&self, call: &Call) -> Result<Option<String>, String> {
+        let _ = call;
+        Ok(None)
+    }
+    /// Takes the action's pre-image. May be dropped. A world whose actions take none says so.
+    fn pre_image(&self, call: Call) -> BoxFuture<'static, Result<PreImage, String>> {
+        let message = format!("the action `{}` takes no pre-image here", call.operation.name);
+        Box::pin(std::future::ready(Err(message)))
+    }
+    /// Brings a pre-image back, to its end.
+    fn undo(&self, call: Call, pre_image: PreImage) -> BoxFuture<'static, Outcome> {
+        drop(pre_image);
+        self.act(call)
+    }
     /// Ends what is shared between calls.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
@@ -48,6 +71,22 @@ impl World for House {
 
     fn look(&self, look: Look) -> BoxFuture<'static, Answer> {
         self.checks.look(look)
+    }
+
+    fn probe(&self, call: Call) -> BoxFuture<'static, Answer> {
+        self.actions.probe(call)
+    }
+
+    fn target(&self, call: &Call) -> Result<Option<String>, String> {
+        self.actions.target(call)
+    }
+
+    fn pre_image(&self, call: Call) -> BoxFuture<'static, Result<PreImage, String>> {
+        self.actions.pre_image(call)
+    }
+
+    fn undo(&self, call: Call, pre_image: PreImage) -> BoxFuture<'static, Outcome> {
+        self.actions.undo(call, pre_image)
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

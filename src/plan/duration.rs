@@ -7,11 +7,11 @@ pub const DURATION_MAX_MS: u64 = 10 * 365 * 24 * 3_600_000;
 const UNITS: [(&str, u64); 6] =
     [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads `5m`, `3d`, `1h30m`, `250ms`: whole numbers with units, the longest first, each once.
+/// Reads `5m`, `3d`, `1h30m`, `250ms`: whole numbers with units, the longest first, each once. Gives milliseconds.
 ///
 /// # Errors
 /// A sentence that says why not; zero and more than [`DURATION_MAX_MS`] are refused.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
+pub fn parse(text: &str) -> Result<u64, String> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut units = UNITS.iter();

@@ -6,6 +6,7 @@ pub mod catalog;
 mod compare;
 mod diagnostic;
 mod duration;
+pub mod expect;
 pub mod graph;
 mod id;
 mod load;
@@ -15,7 +16,7 @@ mod window;
 
 pub use compare::{ChangeKind, Comparison, StepChange, compare};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use duration::DURATION_MAX_MS;
+pub use duration::{DURATION_MAX_MS, parse as parse_duration};
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
 pub use load::{FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
 pub use window::WindowState;

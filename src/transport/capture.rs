@@ -39,7 +39,7 @@ pub(crate) struct LogPlace {
 /// What was seen of a process, free of secrets (except [`stdout`](Seen::stdout)).
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The first [`CAPTURE_MAX`] bytes of stdout as they were written, secrets included.
+    /// The first [`CAPTURE_MAX`] bytes of stdout as they were written, or what else was asked for, secrets included.
     pub(crate) stdout: Vec<u8>,
     /// Stdout was longer than that.
     pub(crate) overflow: bool,
@@ -59,6 +59,8 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Capture {
     stdout: Vec<u8>,
+    /// How much of stdout is kept, in bytes.
+    room: usize,
     overflow: bool,
     bytes: u64,
     streams: [RedactedStream; 2],
@@ -85,8 +87,14 @@ impl Sink {
 impl Capture {
     /// Nothing captured yet. Without a place there is no log. The file is created at its first byte.
     pub(crate) fn new(redactor: &Redactor, place: Option<LogPlace>) -> Self {
+        Self::with_room(redactor, place, CAPTURE_MAX)
+    }
+
+    /// As [`new`](Self::new), with another limit for what is kept of stdout, in bytes.
+    pub(crate) fn with_room(redactor: &Redactor, place: Option<LogPlace>, room: usize) -> Self {
         Self {
             stdout: Vec::new(),
+            room,
             overflow: false,
             bytes: 0,
             streams: [redactor.stream(), redactor.stream()],
@@ -98,7 +106,7 @@ impl Capture {
     pub(crate) fn take(&mut self, stream: Stream, piece: &[u8]) {
         self.bytes += piece.len() as u64;
         if stream == Stream::Out {
-            let room = CAPTURE_MAX - self.stdout.len();
+            let room = self.room - self.stdout.len();
             self.overflow |= piece.len() > room;
             self.stdout.extend_from_slice(&piece[..piece.len().min(room)]);
         }

@@ -19,7 +19,7 @@ pub(crate) struct Launch {
     /// Where it runs; absent: the default of the place.
     pub(crate) cwd: Option<String>,
     /// Its stdin; absent: `/dev/null`.
-    pub(crate) stdin: Option<String>,
+    pub(crate) stdin: Option<Vec<u8>>,
 }
 
 /// What to execute.

@@ -202,14 +202,14 @@ fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Res
 type Unwritten = (OwnedFd, Vec<u8>);
 
 /// What becomes the child's stdin, and what is left to write into it.
-fn stdin_for(text: Option<&str>) -> io::Result<(Stdio, Option<Unwritten>)> {
-    let Some(text) = text else { return Ok((Stdio::null(), None)) };
+fn stdin_for(bytes: Option<&[u8]>) -> io::Result<(Stdio, Option<Unwritten>)> {
+    let Some(bytes) = bytes else { return Ok((Stdio::null(), None)) };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    if text.len() <= PIPE_LEN {
-        fs::File::from(writer).write_all(text.as_bytes())?;
+    if bytes.len() <= PIPE_LEN {
+        fs::File::from(writer).write_all(bytes)?;
         return Ok((reader.into(), None));
     }
-    Ok((reader.into(), Some((writer, text.as_bytes().to_vec()))))
+    Ok((reader.into(), Some((writer, bytes.to_vec()))))
 }
 
 /// Says why a process could not be started: the program, its `PATH` or the `cwd`, and what to do.

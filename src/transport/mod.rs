@@ -6,7 +6,9 @@
 //! `local::run`.
 
 mod capture;
+mod file;
 mod harmless;
+mod inside;
 mod launch;
 mod local;
 mod process;
@@ -34,7 +36,9 @@ pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
 pub use stop::{Stop, StopSender};
 
 pub(crate) use capture::{Capture, LogPlace, Seen};
+pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, told as told_of_file};
 pub(crate) use harmless::one_line;
+pub(crate) use inside::Working;
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;
 pub(crate) use settle::Proof;
@@ -104,6 +108,7 @@ struct Shared {
     options: TransportOptions,
     slots: Arc<slot::Slots>,
     pool: ssh::Pool,
+    inside: Arc<inside::Inside>,
     scratch: AtomicU64,
 }
 
@@ -140,7 +145,8 @@ impl Transport {
         ssh::end_stale_masters(&options.runtime).map_err(stale)?;
         let slots = Arc::new(slot::Slots::new(slots, process::boot_id()));
         let pool = ssh::Pool::new(options.runtime.clone());
-        Ok(Self(Arc::new(Shared { options, slots, pool, scratch: AtomicU64::new(0) })))
+        let inside = Arc::new(inside::Inside::new());
+        Ok(Self(Arc::new(Shared { options, slots, pool, inside, scratch: AtomicU64::new(0) })))
     }
 
     /// Ends the ssh connections. Commands on hosts are not hurt by it; a later use connects again.
@@ -174,6 +180,16 @@ impl Transport {
     /// Proves an attempt over that ran here.
     pub(crate) async fn settle(&self, attempt: &str, timeout: Duration) -> Proof {
         settle::settle(&self.0.slots, attempt, timeout).await
+    }
+
+    /// Marks an attempt that works inside this process as under way, until what is given back is dropped.
+    pub(crate) fn begin_inside(&self, attempt: &str) -> Working {
+        self.0.inside.begin(attempt)
+    }
+
+    /// Proves an attempt over that worked inside a process of ours.
+    pub(crate) async fn settle_inside(&self, attempt: &str, timeout: Duration) -> Proof {
+        self.0.inside.settle(attempt, timeout).await
     }
 
     /// Where an attempt's log goes.

@@ -49,7 +49,14 @@ impl Place {
         std::fs::create_dir_all(&runtime).unwrap();
         let options = TransportOptions { state: state.clone(), runtime, journal: id, token };
         let house = House::new(Transport::open(options).unwrap());
-        let holder = Holder::new(handle, Bodies::at(&state), house, SystemClock::new(), token);
+        let holder = Holder::new(
+            handle,
+            Bodies::at(&state),
+            runner::driver::Keys::of(&state, None),
+            house,
+            SystemClock::new(),
+            token,
+        );
         Self { folder, holder: Arc::new(holder), token }
     }
 

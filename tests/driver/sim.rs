@@ -871,6 +871,7 @@ impl Lab {
             log: Arc::clone(&self.log),
             clock: Arc::clone(&self.clock),
             bodies: no_bodies(),
+            keys: runner::driver::Keys::at("/nonexistent/key".into()),
             secrets: Secrets::new(BTreeMap::new()),
             stop,
             cwd: None,

@@ -63,6 +63,7 @@ impl World {
             hosts: Arc::new(self.hosts.clone()),
             bodies: Arc::default(),
             redactor: Redactor::new(&self.secrets),
+            secret: false,
             stop: Stop::never(),
         }
     }
@@ -76,6 +77,7 @@ impl World {
             hosts: Arc::new(self.hosts.clone()),
             bodies: Arc::default(),
             redactor: Redactor::new(&self.secrets),
+            secret: false,
         }
     }
 

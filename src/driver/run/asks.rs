@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use super::RunTask;
 use crate::check::Look;
 use crate::driver::clock::Clock;
 use crate::driver::log::Log;
+use crate::driver::pre_image;
 use crate::driver::world::World;
-use crate::plan::recorded::{Operation, Step};
+use crate::plan::recorded::{Compensate, Operation, Step};
 use crate::saga::{
-    Answer, Ask, CutCause, Evidence, FailureClass, Outcome, Reply, Settlement, Trace, Verdict,
+    Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Trace, Verdict,
 };
 
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// The future that finds the reply; it owns what it needs.
-    pub(super) fn work(&self, ask: &Ask) -> futures_util::future::BoxFuture<'static, Reply> {
+    pub(super) fn work(&self, ask: &Ask) -> BoxFuture<'static, Reply> {
         let state = &self.state;
         let Some((step, _)) = state.step(ask.step()) else { return ready(Reply::Looked(Vec::new())) };
         match ask {
@@ -24,6 +25,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 let value = step.when.as_ref().map_or(Ok(true), |when| self.renderer.when(state, when));
                 ready(Reply::When(value))
             }
+            Ask::Probe(_) | Ask::SettleProbe(_) if step.probe.is_none() => self.own_probe(step),
             Ask::Probe(_) | Ask::SettleProbe(_) => self.looked(step.probe.as_slice()),
             Ask::Verify(_) => self.looked(&step.verify),
             Ask::Undone(_) => self.looked(&step.undone),
@@ -37,23 +39,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 self.looked(checks.map_or(&[], Vec::as_slice))
             }
             Ask::Evidence(_) => self.evidence(step),
-            Ask::PreImage(_) => {
-                let action = step.forward.as_ref().map_or("", |forward| forward.name.as_str());
-                ready(Reply::PreImage(Err(format!("the action `{action}` takes no pre-image"))))
-            }
-            Ask::Act { direction, attempt, .. } => {
-                match self.renderer.call(state, step, *direction, *attempt) {
-                    Ok(call) => {
-                        let world = Arc::clone(&self.parts.world);
-                        Box::pin(async move { Reply::Ended(world.act(call).await) })
-                    }
-                    Err(message) => ready(Reply::Ended(Outcome::Failed {
-                        class: FailureClass::Permanent,
-                        message: self.renderer.secrets.redactor().text(&message),
-                        trace: Trace::default(),
-                    })),
-                }
-            }
+            Ask::PreImage(_) => self.pre_image(step),
+            Ask::Act { direction, attempt, .. } => self.act(step, *direction, *attempt),
             Ask::Settle { direction, attempt, .. } => {
                 match self.renderer.call(state, step, *direction, *attempt) {
                     Ok(call) => {
@@ -64,6 +51,105 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 }
             }
         }
+    }
+
+    /// The action's own probe; without a check of its own, a step has that.
+    fn own_probe(&self, step: &Step) -> BoxFuture<'static, Reply> {
+        let world = Arc::clone(&self.parts.world);
+        match self.renderer.look_of_action(&self.state, step) {
+            Ok(call) => Box::pin(async move { Reply::Looked(vec![world.probe(call).await]) }),
+            Err(message) => {
+                let message = self.renderer.secrets.redactor().text(&message);
+                ready(Reply::Looked(vec![Answer::new(Verdict::Unknown, message)]))
+            }
+        }
+    }
+
+    /// Takes the step's pre-image and keeps it: what the reply names is on stable storage.
+    fn pre_image(&self, step: &Step) -> BoxFuture<'static, Reply> {
+        let redactor = self.renderer.secrets.redactor().clone();
+        let call = match self.renderer.look_of_action(&self.state, step) {
+            Ok(call) => call,
+            Err(message) => return ready(Reply::PreImage(Err(redactor.text(&message)))),
+        };
+        let world = Arc::clone(&self.parts.world);
+        let (bodies, keys) = (self.parts.bodies.clone(), self.parts.keys.clone());
+        let purpose = pre_image::purpose(&self.state.run, &step.id);
+        Box::pin(async move {
+            let secret = call.secret;
+            let masks = redactor.clone();
+            let kept = match world.pre_image(call).await {
+                Ok(taken) => tokio::task::spawn_blocking(move || {
+                    let kept = pre_image::keep(&taken, secret, &purpose, &redactor, &bodies, &keys);
+                    kept.map_err(|error| error.to_string())
+                })
+                .await
+                .unwrap_or_else(|_| Err(PANICKED.to_owned())),
+                Err(message) => Err(message),
+            };
+            Reply::PreImage(kept.map_err(|message| masks.text(&message)))
+        })
+    }
+
+    /// Runs an attempt, in either direction.
+    fn act(&self, step: &Step, direction: Direction, attempt: u32) -> BoxFuture<'static, Reply> {
+        let redactor = self.renderer.secrets.redactor().clone();
+        let failed = move |message: &str| {
+            let (class, message) = (FailureClass::Permanent, redactor.text(message));
+            Reply::Ended(Outcome::Failed { class, message, trace: Trace::default() })
+        };
+        let call = match self.renderer.call(&self.state, step, direction, attempt) {
+            Ok(call) => call,
+            Err(message) => return ready(failed(&message)),
+        };
+        let world = Arc::clone(&self.parts.world);
+        let kept = self.state.step(&step.id).and_then(|(_, found)| found.pre_image.clone());
+        if direction == Direction::Forward {
+            // What no pre-image was taken of could not be brought back: the plan was edited since.
+            if let Some(was) = kept.as_ref().and_then(pre_image::target) {
+                match world.target(&call) {
+                    Ok(Some(now)) if now != was => {
+                        return ready(failed(&format!(
+                            "it would change {now}, but what was there before is known of {was} alone, and so it could \
+                             not be undone: roll the step back first, or leave its target as it was"
+                        )));
+                    }
+                    Ok(_) => {}
+                    Err(message) => return ready(failed(&message)),
+                }
+            }
+            return Box::pin(async move { Reply::Ended(world.act(call).await) });
+        }
+        let inverse = matches!(step.compensate, Compensate::Inverse);
+        if !inverse && self.state.steps.iter().all(|found| found.pre_image.is_none()) {
+            return Box::pin(async move { Reply::Ended(world.act(call).await) });
+        }
+        // Before anything is undone, whatever is still to be undone must be possible.
+        let steps = self.state.to_undo(None);
+        let state = self.state.clone();
+        let (bodies, keys) = (self.parts.bodies.clone(), self.parts.keys.clone());
+        let id = step.id.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || {
+                pre_image::readable(&state, &steps, &bodies, &keys).map_err(|(step, error)| {
+                    format!("what was there before step `{step}` cannot be brought back: {error}")
+                })?;
+                let Some(kept) = kept.filter(|_| inverse) else { return Ok(None) };
+                let purpose = pre_image::purpose(&state.run, &id);
+                let read = pre_image::read(&kept, &purpose, &bodies, &keys);
+                read.map(Some)
+                    .map_err(|error| format!("what was there before cannot be brought back: {error}"))
+            });
+            match read.await.unwrap_or_else(|_| Err(PANICKED.to_owned())) {
+                Ok(Some(pre_image)) => Reply::Ended(world.undo(call, pre_image).await),
+                Ok(None) if inverse => failed(
+                    "what was there before is not known, because the step's action was another one when it first ran: \
+                     undo it by hand, then say so with `runner resolve`",
+                ),
+                Ok(None) => Reply::Ended(world.act(call).await),
+                Err(message) => failed(&message),
+            }
+        })
     }
 
     fn look(&self, operation: &Operation) -> Result<Look, Answer> {
@@ -93,13 +179,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
     }
 
-    fn looked(&self, operations: &[Operation]) -> futures_util::future::BoxFuture<'static, Reply> {
+    fn looked(&self, operations: &[Operation]) -> BoxFuture<'static, Reply> {
         let answers = self.answers(operations);
         Box::pin(async move { Reply::Looked(answers.await) })
     }
 
     /// The evidence of a gate: its own checks, else what the steps it needs verify; of a soak its way back.
-    fn evidence(&self, step: &Step) -> futures_util::future::BoxFuture<'static, Reply> {
+    fn evidence(&self, step: &Step) -> BoxFuture<'static, Reply> {
         let state = &self.state;
         let own = step.gate.as_ref().and_then(|gate| gate.evidence.clone());
         let operations = own.unwrap_or_else(|| {
@@ -122,9 +208,12 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     }
 }
 
+/// What is said of a panic.
+const PANICKED: &str = "`runner` panicked over it; please report that";
+
 /// The reply when what was to find it has panicked: nobody knows.
 pub(super) fn lost(ask: &Ask) -> Reply {
-    let why = "`runner` panicked over it; please report that".to_owned();
+    let why = PANICKED.to_owned();
     let unknown = || Answer::new(Verdict::Unknown, why.clone());
     match ask {
         Ask::When(_) => Reply::When(Err(why)),
@@ -147,13 +236,13 @@ pub(super) fn lost(ask: &Ask) -> Reply {
     }
 }
 
-fn ready(reply: Reply) -> futures_util::future::BoxFuture<'static, Reply> {
+fn ready(reply: Reply) -> BoxFuture<'static, Reply> {
     Box::pin(std::future::ready(reply))
 }
 
 /// A check in a few words: its name and its first telling field, templates as they stand, secrets never resolved.
 fn described(operation: &Operation) -> String {
-    let telling = ["argv", "script", "script_file", "url", "host"];
+    let telling = ["argv", "script", "script_file", "url", "path", "address", "name", "host"];
     let field = telling.iter().find_map(|name| operation.fields.get(*name));
     match field {
         Some(serde_json::Value::Array(words)) => {

@@ -13,6 +13,7 @@ mod sections;
 mod step;
 mod table;
 mod texts;
+mod values;
 mod vars;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -88,7 +88,7 @@ impl<'d> Loader<'d, '_> {
         };
         for item in table.iter() {
             let Some(field) = entry.field(item.name()) else { continue };
-            if field.kind == FieldType::Outputs {
+            if matches!(field.kind, FieldType::Outputs | FieldType::AnswerOutputs) {
                 read.outputs = item
                     .value
                     .get_ref()
@@ -98,7 +98,12 @@ impl<'d> Loader<'d, '_> {
                     .map(|(key, _)| key.get_ref().to_string())
                     .collect();
             }
-            if let Some(value) = self.field(item, field, using) {
+            let on_host = table.get("host").is_some();
+            let value = match field.kind {
+                FieldType::Path => self.path(item, on_host, placed(field, using)),
+                _ => self.field(item, field, using),
+            };
+            if let Some(value) = value {
                 read.operation.fields.insert(field.name.to_owned(), value);
             }
         }
@@ -112,7 +117,12 @@ impl<'d> Loader<'d, '_> {
         let given: Vec<Entry<'d>> = entry.one_of.iter().filter_map(|name| table.get(name)).collect();
         match given.as_slice() {
             [] if !entry.one_of.is_empty() => {
-                let message = format!("{} `{}` does not say what runs", entry.kind.word(), entry.name);
+                let message = match entry.one_of.contains(&"argv") {
+                    true => format!("{} `{}` does not say what runs", entry.kind.word(), entry.name),
+                    false => {
+                        format!("{} `{}` does not say what shall be there", entry.kind.word(), entry.name)
+                    }
+                };
                 let help = format!("add one of {}", list(entry.one_of));
                 self.problems.add_help(&table.at, "missing-key", message, help);
             }
@@ -125,11 +135,31 @@ impl<'d> Loader<'d, '_> {
             }
             [] => {}
         }
+        for together in entry.at_most_one {
+            let given: Vec<Entry<'d>> = together.iter().filter_map(|name| table.get(name)).collect();
+            if let [first, second, ..] = given.as_slice()
+                && !(entry.one_of.contains(&first.name()) && entry.one_of.contains(&second.name()))
+            {
+                let message = format!("`{}` and `{}` exclude each other", first.name(), second.name());
+                let help = format!("keep one of {}", list(together));
+                self.problems.add_help(&second.key.span(), "exclusive-keys", message, help);
+            }
+        }
     }
 
     fn field(&mut self, item: Entry<'d>, field: &'static Field, using: Use) -> Option<Value> {
-        let using = Use { secrets: field.secrets, shell: field.shell, place: field.name, ..using };
+        let using = placed(field, using);
         match field.kind {
+            FieldType::Path => self.path(item, false, using),
+            FieldType::Mode | FieldType::Sha256 | FieldType::Url | FieldType::Address | FieldType::Server => {
+                self.formed(item, field.kind, using)
+            }
+            FieldType::Headers => self.headers(item, using),
+            FieldType::Json => self.any(item, using),
+            FieldType::Statuses => self.http_statuses(item, field, using),
+            FieldType::Expectations => self.expectations(item, using),
+            FieldType::AnswerOutputs => self.answer_outputs(item),
+            FieldType::UpTo(most) => self.up_to(item, most, field, using),
             FieldType::Text => {
                 let text = text(item, &mut self.problems)?;
                 Some(Value::String(self.keep(text, using)))
@@ -172,7 +202,7 @@ impl<'d> Loader<'d, '_> {
     }
 
     /// A value of the field's own type, or a string that is one expression.
-    fn or_expression(
+    pub(super) fn or_expression(
         &mut self,
         item: Entry<'d>,
         fits: fn(&DeValue<'d>) -> bool,
@@ -269,8 +299,13 @@ impl<'d> Loader<'d, '_> {
     }
 }
 
+/// The place of a field's texts.
+fn placed(field: &'static Field, using: Use) -> Use {
+    Use { secrets: field.secrets, shell: field.shell, place: field.name, ..using }
+}
+
 /// A JSON pointer (RFC 6901) that is not empty.
-fn is_pointer(text: &str) -> bool {
+pub(super) fn is_pointer(text: &str) -> bool {
     text.starts_with('/') && text.split('~').skip(1).all(|part| part.starts_with(['0', '1']))
 }
 

@@ -40,10 +40,25 @@ fn fit(value: Value, kind: FieldType) -> Result<Value, String> {
         | FieldType::Folder
         | FieldType::Host
         | FieldType::Duration
+        | FieldType::Path
+        | FieldType::Mode
+        | FieldType::Sha256
+        | FieldType::Url
+        | FieldType::Address
+        | FieldType::Server
         | FieldType::OneOf(_) => text(value).map_err(|value| wrong(&value)),
         FieldType::Bool if value.is_boolean() => Ok(value),
         FieldType::Integer if value.is_i64() || value.is_u64() => Ok(value),
-        FieldType::Bool | FieldType::Integer => Err(wrong(&value)),
+        FieldType::UpTo(most) if value.as_u64().is_some_and(|number| number <= u64::from(most)) => Ok(value),
+        FieldType::Bool | FieldType::Integer | FieldType::UpTo(_) => Err(wrong(&value)),
+        FieldType::Json => Ok(value),
+        FieldType::Expectations if value.is_object() => Ok(value),
+        FieldType::Expectations => Err(wrong(&value)),
+        FieldType::Statuses => match &value {
+            Value::Array(items) if items.iter().all(Value::is_u64) => Ok(value),
+            one if one.is_u64() => Ok(value),
+            other => Err(wrong(other)),
+        },
         FieldType::TextArray => match value {
             Value::Array(items) if !items.is_empty() => items
                 .into_iter()
@@ -57,15 +72,17 @@ fn fit(value: Value, kind: FieldType) -> Result<Value, String> {
             Value::Array(items) if items.iter().all(|item| item.is_i64() || item.is_u64()) => Ok(value),
             other => Err(wrong(other)),
         },
-        FieldType::Environment | FieldType::Outputs => match value {
-            Value::Object(table) => table
-                .into_iter()
-                .map(|(key, item)| text(item).map(|item| (key, item)))
-                .collect::<Result<_, _>>()
-                .map(Value::Object)
-                .map_err(|item| format!("takes strings, and one of its values is {}", type_name(&item))),
-            other => Err(wrong(&other)),
-        },
+        FieldType::Environment | FieldType::Outputs | FieldType::Headers | FieldType::AnswerOutputs => {
+            match value {
+                Value::Object(table) => table
+                    .into_iter()
+                    .map(|(key, item)| text(item).map(|item| (key, item)))
+                    .collect::<Result<_, _>>()
+                    .map(Value::Object)
+                    .map_err(|item| format!("takes strings, and one of its values is {}", type_name(&item))),
+                other => Err(wrong(&other)),
+            }
+        }
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn header(nonce: &str, names: &Names, call: &Call<'_>) -> Result<Stri
 fn launched(text: &mut String, entry: &str, launch: &Launch) -> Result<(), Unsendable> {
     set(text, "rn_cwd", launch.cwd.as_deref().unwrap_or_default())?;
     set(text, "rn_has_in", if launch.stdin.is_some() { "1" } else { "" })?;
-    set(text, "rn_in", &printf_b(launch.stdin.as_deref().unwrap_or_default().as_bytes()))?;
+    set(text, "rn_in", &printf_b(launch.stdin.as_deref().unwrap_or_default()))?;
     environment(text, &launch.env)?;
     let mut content: &[u8] = &[];
     let argv = match &launch.program {
@@ -200,7 +200,7 @@ mod tests {
             ]),
             env: BTreeMap::from([("V".to_owned(), odd.to_owned())]),
             cwd: Some("/".to_owned()),
-            stdin: Some(format!("{odd}\0\x01end\\")),
+            stdin: Some(format!("{odd}\0\x01end\\").into_bytes()),
         };
         for shell in ["/bin/sh", "/bin/bash", "/bin/bash --posix", "/bin/busybox sh"] {
             if !std::path::Path::new(shell.split(' ').next().unwrap()).exists() {

@@ -1,4 +1,8 @@
-//! The shape of every action and check, as data: one source for validation, the JSON schema and the manual.
+//! The shape of every action and check, as data: one source for validation, the JSON schema and the manual. Types and
+//! look-ups are here; the entries are in a file per family, named like the files in `action/` and `check/`.
+
+mod command;
+mod file;
 
 /// What a field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +31,58 @@ pub enum FieldType {
     Host,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A path: on a step with `host` absolute there; else relative to the plan file and recorded absolute. Nothing is
+    /// recorded but the path.
+    Path,
+    /// A file mode as octal text such as `"0644"`.
+    Mode,
+    /// A SHA-256 as 64 hexadecimal digits.
+    Sha256,
+    /// An `http://` or `https://` address, without user and password.
+    Url,
+    /// A table of strings whose keys are names of HTTP header fields.
+    Headers,
+    /// Any value, sent as JSON.
+    Json,
+    /// An HTTP status or an array of them.
+    Statuses,
+    /// A table of comparisons by JSON pointer, see [`Comparison`](crate::plan::expect::Comparison).
+    Expectations,
+    /// A table of outputs out of an HTTP answer: `"text"`, a JSON pointer, or `"header:NAME"`, by name.
+    AnswerOutputs,
+    /// `host:port`.
+    Address,
+    /// The IP address of a name server, with or without `:port`.
+    Server,
+    /// An integer of `0` to this, or a template of one.
+    UpTo(u32),
 }
 
 impl FieldType {
     /// The type as a reader would say it, without an article.
     pub fn name(self) -> &'static str {
         match self {
-            FieldType::Text | FieldType::File | FieldType::Folder | FieldType::Host | FieldType::OneOf(_) => {
-                "string"
-            }
+            FieldType::Text
+            | FieldType::File
+            | FieldType::Folder
+            | FieldType::Host
+            | FieldType::OneOf(_)
+            | FieldType::Path
+            | FieldType::Mode
+            | FieldType::Sha256
+            | FieldType::Url
+            | FieldType::Address
+            | FieldType::Server => "string",
             FieldType::Bool => "boolean",
-            FieldType::Integer => "integer",
+            FieldType::Integer | FieldType::UpTo(_) => "integer",
             FieldType::Duration => "duration",
             FieldType::TextArray => "array of strings",
             FieldType::IntegerArray => "array of integers",
-            FieldType::Environment => "table of strings",
-            FieldType::Outputs => "table of outputs",
+            FieldType::Environment | FieldType::Headers => "table of strings",
+            FieldType::Outputs | FieldType::AnswerOutputs => "table of outputs",
+            FieldType::Json => "value",
+            FieldType::Statuses => "integer or array of integers",
+            FieldType::Expectations => "table of comparisons",
         }
     }
 }
@@ -107,6 +147,8 @@ pub struct Entry {
     pub fields: &'static [Field],
     /// Exactly one of these fields must be there; empty: no such rule.
     pub one_of: &'static [&'static str],
+    /// Of each of these lists at most one field may be there.
+    pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
     /// It can say whether its goal already holds.
@@ -143,114 +185,44 @@ pub fn find(kind: Kind, name: &str) -> Option<&'static Entry> {
 
 /// All actions, or all checks, in the order of the manual.
 pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
-    ENTRIES.iter().filter(move |entry| entry.kind == kind)
+    ENTRIES.iter().copied().flatten().filter(move |entry| entry.kind == kind)
 }
 
-/// Every action and check of this build.
-pub const ENTRIES: &[Entry] = &[
-    Entry {
-        name: "command",
-        kind: Kind::Action,
-        doc: "Runs a program or a script on this machine; exit status 0 is success.",
-        fields: &[ARGV, SCRIPT, SCRIPT_FILE, ENV, LOCAL_CWD, STDIN, OUTPUTS, ON_STOP],
-        one_of: WHAT_RUNS,
-        own_inverse: false,
-        own_probe: false,
-        deletes_data: false,
-        outputs_from_probe: true,
-        on_stop: OnStop::Stop,
-    },
-    Entry {
-        name: "ssh",
-        kind: Kind::Action,
-        doc: "Runs a program or a script on a host; exit status 0 is success.",
-        fields: &[HOST, ARGV, SCRIPT, SCRIPT_FILE, ENV, REMOTE_CWD, STDIN, OUTPUTS, ON_STOP],
-        one_of: WHAT_RUNS,
-        own_inverse: false,
-        own_probe: false,
-        deletes_data: false,
-        outputs_from_probe: true,
-        on_stop: OnStop::Stop,
-    },
-    Entry {
-        name: "command",
-        kind: Kind::Check,
-        doc: "Runs a program or a script on this machine: exit status 0 is `holds`, 1 `absent`, 10 `partial`, \
-              anything else `unknown`.",
-        fields: &[ARGV, SCRIPT, SCRIPT_FILE, ENV, LOCAL_CWD, STDIN, OUTPUTS, ABSENT_ON, TIMEOUT],
-        one_of: WHAT_RUNS,
-        own_inverse: false,
-        own_probe: false,
-        deletes_data: false,
-        outputs_from_probe: false,
-        on_stop: OnStop::Stop,
-    },
-    Entry {
-        name: "ssh",
-        kind: Kind::Check,
-        doc: "Runs a program or a script on a host: exit status 0 is `holds`, 1 `absent`, 10 `partial`, anything \
-              else `unknown`.",
-        fields: &[HOST, ARGV, SCRIPT, SCRIPT_FILE, ENV, REMOTE_CWD, STDIN, OUTPUTS, ABSENT_ON, TIMEOUT],
-        one_of: WHAT_RUNS,
-        own_inverse: false,
-        own_probe: false,
-        deletes_data: false,
-        outputs_from_probe: false,
-        on_stop: OnStop::Stop,
-    },
-];
+/// Every action and check of this build, family by family.
+pub const ENTRIES: &[&[Entry]] = &[command::ENTRIES, file::ENTRIES];
 
-const WHAT_RUNS: &[&str] = &["argv", "script", "script_file"];
+/// What an entry is unless it says otherwise.
+const PLAIN: Entry = Entry {
+    name: "",
+    kind: Kind::Check,
+    doc: "",
+    fields: &[],
+    one_of: &[],
+    at_most_one: &[],
+    own_inverse: false,
+    own_probe: false,
+    deletes_data: false,
+    outputs_from_probe: false,
+    on_stop: OnStop::Finish,
+};
 
 const fn field(name: &'static str, kind: FieldType, doc: &'static str) -> Field {
     Field { name, kind, required: false, default: None, secrets: false, shell: false, doc }
 }
 
-const ARGV: Field = field(
-    "argv",
-    FieldType::TextArray,
-    "The program and its arguments, word by word; no shell reads them and they are never rewritten.",
-);
-const SCRIPT: Field = Field {
-    shell: true,
-    ..field("script", FieldType::Text, "A script for `sh`; it takes its values through `env`.")
+/// How long a look may take.
+const TIMEOUT: Field = Field {
+    default: Some("\"30s\""),
+    ..field("timeout", FieldType::Duration, "How long it may take before the answer is `unknown`.")
 };
-const SCRIPT_FILE: Field =
-    field("script_file", FieldType::File, "A file with a script for `sh`; its content is recorded.");
-const ENV: Field = Field {
-    secrets: true,
-    ..field("env", FieldType::Environment, "Environment variables in addition to the inherited ones.")
-};
-const LOCAL_CWD: Field =
-    field("cwd", FieldType::Folder, "The working folder; absent: the folder of the plan file.");
-const REMOTE_CWD: Field =
-    field("cwd", FieldType::Text, "The working folder on the host; absent: the home folder of its user.");
-const STDIN: Field = Field {
-    secrets: true,
-    ..field("stdin", FieldType::Text, "What the program reads on its standard input.")
-};
-const OUTPUTS: Field = field(
-    "outputs",
-    FieldType::Outputs,
-    "What later steps may use: `\"text\"` is the standard output without its last line break, `\"/a/b\"` a JSON \
-     pointer into it.",
-);
-const ON_STOP: Field = Field {
-    default: Some("\"stop\""),
+/// What a stop does to an action that waits for its own end.
+const ON_STOP_FINISH: Field = Field {
+    default: Some("\"finish\""),
     ..field(
         "on_stop",
         FieldType::OneOf(&["finish", "stop"]),
         "What a request to stop does to it in flight: wait until it is finished, or stop it and settle it later.",
     )
-};
-const HOST: Field = Field { required: true, ..field("host", FieldType::Host, "The host it runs on.") };
-const ABSENT_ON: Field = Field {
-    default: Some("[]"),
-    ..field("absent_on", FieldType::IntegerArray, "Further exit statuses that mean `absent`, 2 to 255.")
-};
-const TIMEOUT: Field = Field {
-    default: Some("\"30s\""),
-    ..field("timeout", FieldType::Duration, "How long it may take before the answer is `unknown`.")
 };
 
 #[cfg(test)]
@@ -259,7 +231,9 @@ mod tests {
 
     #[test]
     fn every_rule_names_a_field_that_is_there() {
-        for entry in ENTRIES {
+        for entry in ENTRIES.iter().copied().flatten() {
+            let named = entry.at_most_one.iter().copied().flatten();
+            assert!(named.into_iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.one_of.iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.doc.ends_with('.') && entry.fields.iter().all(|field| field.doc.ends_with('.')));
             let mut names: Vec<_> = entry.fields.iter().map(|field| field.name).collect();
