@@ -219,6 +219,37 @@ fn actions_and_checks() {
 }
 
 #[test]
+fn files_and_requests() {
+    let sections = "[secrets]\ntoken = { env = \"T\" }\n[hosts.box]\naddress = \"box\"\n";
+    let case = |name: &str, fields: &str| check(name, &forward(sections, fields));
+    case("file_without_content", r#"action = "file", path = "f""#);
+    case("file_content_and_source", r#"action = "file", path = "f", content = "", source = "known.sh""#);
+    case("file_mode", r#"action = "file", path = "f", content = "", mode = "rw-r--r--""#);
+    case("file_mode_of_nothing", r#"action = "file", path = "f", absent = true, mode = "0644""#);
+    case("file_path_on_host", r#"action = "file", host = "box", path = "etc/motd", content = """#);
+    case("file_path_home", r#"action = "file", path = "~/motd", content = """#);
+    case("file_path_folder", r#"action = "file", path = "a/", content = """#);
+    case("http_url", r#"action = "http", url = "www.example.com""#);
+    case("http_url_user", r#"action = "http", url = "http://me:pw@example.com""#);
+    case("http_url_secret", r#"action = "http", url = "http://x/?token={{ secrets.token }}""#);
+    case("http_method", r#"action = "http", url = "http://x", method = "post""#);
+    case("http_headers", r#"action = "http", url = "http://x", headers = { "a b" = "", Host = "y", X = 1 }"#);
+    case("http_two_bodies", r#"action = "http", url = "http://x", body = "", body_json = {}"#);
+    case("http_status", r#"action = "http", url = "http://x", status = [200, 99, "ok"]"#);
+    case("http_outputs", r#"action = "http", url = "http://x", outputs = { a = "json", b = "header:a b" }"#);
+    case("http_redirects", r#"action = "http", url = "http://x", redirects = 11"#);
+    case(
+        "http_comparisons",
+        r#"action = "http", url = "http://x", json = { "version" = 1, "/a" = { atleast = 1 }, "/b" = { at_least = "x" }, "/c" = {}, "/d" = { matches = "(" } }"#,
+    );
+    let verify = |name: &str, fields: &str| check(name, &step(&format!("verify = [{{ {fields} }}]")));
+    verify("file_sha256", r#"check = "file", path = "f", sha256 = "abc""#);
+    verify("file_two_contents", r#"check = "file", path = "f", contains = "a", absent = true"#);
+    verify("tcp_address", r#"check = "tcp", address = "localhost""#);
+    verify("dns_server", r#"check = "dns", name = "a", server = "ns.example.com", type = "MX""#);
+}
+
+#[test]
 fn templates() {
     let sections = "[vars]\nsite = { name = \"x\" }\n[secrets]\ntoken = { env = \"T\" }\n";
     let with = |argv: &str| forward(sections, &format!(r#"action = "command", argv = [{argv}]"#));

@@ -9,6 +9,7 @@ mod worlds_support;
 use std::fs;
 use std::path::Path;
 
+use support::http::{Reply, Server};
 use support::sshd::Sshd;
 use worlds_support::*;
 
@@ -25,7 +26,11 @@ fn every_example_is_valid_and_tried_here() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["hello.toml", "parallel.toml", "remote.toml"], "a new example needs a test here");
+    assert_eq!(
+        names,
+        ["file.toml", "hello.toml", "http.toml", "parallel.toml", "remote.toml"],
+        "a new example needs a test here"
+    );
     let house = House::new();
     for name in &names {
         house.write(&format!("plans/{name}"), example(name));
@@ -58,6 +63,53 @@ fn hello_goes_there_and_back() {
     assert_eq!(house.run(&[&apply[..], &["--new-run"]].concat()).code, 0);
     assert_eq!(house.run(&["rollback"]).code, 0);
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn file_goes_there_and_back() {
+    let house = House::new();
+    house.write("plans/file.toml", example("file.toml"));
+    house.write("files/motd", "another text\n");
+    let var = format!("folder={}", house.path.join("files").display());
+    let apply = ["apply", "plans/file.toml", "--var", &var];
+    let said = house.run(&apply);
+    assert_eq!(said.code, 0, "{said:?}");
+    settings().bind(|| insta::assert_snapshot!("file_apply", house.shown(&said)));
+    assert_eq!(house.read("files/motd"), "Welcome to home.\n");
+    assert_eq!(house.read("files/plan.toml"), example("file.toml"));
+    assert_eq!(house.run(&apply).code, 0);
+    // Neither the plan nor what it names is needed any more.
+    fs::remove_file(house.path.join("plans/file.toml")).unwrap();
+    let said = house.run(&["rollback", "file"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    settings().bind(|| insta::assert_snapshot!("file_rollback", house.shown(&said)));
+    assert_eq!(house.read("files/motd"), "another text\n");
+    assert_eq!(fs::read_dir(house.path.join("files")).unwrap().count(), 1);
+}
+
+#[test]
+fn http_goes_there_and_back() {
+    let server =
+        Server::start(|_| Reply::Say(200, vec!["Content-Type: text/plain".to_owned()], b"here".to_vec()));
+    let house = House::new();
+    house.write("plans/http.toml", example("http.toml"));
+    let (url, address) = (format!("url={}", server.url("")), format!("address=127.0.0.1:{}", server.port));
+    let said = house.run(&["apply", "plans/http.toml", "--var", &url, "--var", &address]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(house.run(&["events"]).out.contains("it answers with text/plain"));
+    assert_eq!(house.run(&["apply", "plans/http.toml"]).code, 0);
+    assert_eq!(house.run(&["rollback", "http"]).code, 0);
+    // The part that stands there as a comment is a good plan as well.
+    let text = example("http.toml");
+    let (above, below) = text.split_once("# [secrets]").unwrap();
+    let whole: String = format!("# [secrets]{below}")
+        .lines()
+        .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+        .collect();
+    let whole: String = whole.lines().map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+    house.write("plans/http.toml", format!("{above}{whole}"));
+    let said = house.run(&["validate", "plans/http.toml"]);
+    assert_eq!(said.code, 0, "{said:?}");
 }
 
 #[test]

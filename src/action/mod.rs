@@ -11,6 +11,7 @@
 mod command;
 mod fields;
 mod file;
+mod http;
 mod outcome;
 mod pre_image;
 mod ssh;
@@ -30,6 +31,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
+pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
 
 /// One attempt of an action, the attempt that is to be settled, or a look on behalf of one that is still to come.
@@ -117,7 +119,7 @@ fn settle_inside(transport: Transport, call: Call) -> BoxFuture<'static, Settlem
 
 /// Every action by its name in a plan.
 const ACTIONS: &[(&str, &dyn Action)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File)];
+    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File), ("http", &http::Http)];
 
 /// All actions. Cheap to clone.
 #[derive(Debug, Clone)]

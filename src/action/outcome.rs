@@ -83,7 +83,7 @@ pub(crate) fn seen_line(seen: &Seen) -> String {
     }
 }
 
-fn trace_of(seen: Seen) -> Trace {
+pub(super) fn trace_of(seen: Seen) -> Trace {
     let mut tail = seen.tail;
     if let Some(error) = seen.log_error {
         tail.push_str(&format!("\n({error})"));

@@ -5,8 +5,11 @@
 
 mod answer;
 mod command;
+mod dns;
 mod file;
+mod http;
 mod ssh;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,8 +53,14 @@ trait Check: Send + Sync {
 }
 
 /// Every check by its name in a plan.
-const CHECKS: &[(&str, &dyn Check)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File)];
+const CHECKS: &[(&str, &dyn Check)] = &[
+    ("command", &command::Command),
+    ("ssh", &ssh::Ssh),
+    ("file", &file::File),
+    ("http", &http::Http),
+    ("tcp", &tcp::Tcp),
+    ("dns", &dns::Dns),
+];
 
 /// All checks. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -1,13 +1,15 @@
-//! What actions and checks share to reach the world: processes here, ssh to hosts, and what both need around them
-//! (bounded capture, redaction, logs, slots).
+//! What actions and checks share to reach the world: processes here, ssh to hosts, files on both, HTTP and DNS, and what
+//! they need around them (bounded capture, redaction, logs, slots).
 //!
 //! Knows nothing of sagas, plans or journals: it is handed names and gives back what it saw. Keeps P3 (a cut-off
 //! attempt is proved over: `slot`, `settle`, `ssh`) and P7 (secrets stay out: `redact`). Start reading at
 //! `local::run`.
 
 mod capture;
+mod dns;
 mod file;
 mod harmless;
+mod http;
 mod inside;
 mod launch;
 mod local;
@@ -36,8 +38,10 @@ pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
 pub use stop::{Stop, StopSender};
 
 pub(crate) use capture::{Capture, LogPlace, Seen};
+pub(crate) use dns::Resolved;
 pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, told as told_of_file};
 pub(crate) use harmless::one_line;
+pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;
@@ -109,6 +113,7 @@ struct Shared {
     slots: Arc<slot::Slots>,
     pool: ssh::Pool,
     inside: Arc<inside::Inside>,
+    http: http::Clients,
     scratch: AtomicU64,
 }
 
@@ -145,8 +150,8 @@ impl Transport {
         ssh::end_stale_masters(&options.runtime).map_err(stale)?;
         let slots = Arc::new(slot::Slots::new(slots, process::boot_id()));
         let pool = ssh::Pool::new(options.runtime.clone());
-        let inside = Arc::new(inside::Inside::new());
-        Ok(Self(Arc::new(Shared { options, slots, pool, inside, scratch: AtomicU64::new(0) })))
+        let (inside, http) = (Arc::new(inside::Inside::new()), http::Clients::default());
+        Ok(Self(Arc::new(Shared { options, slots, pool, inside, http, scratch: AtomicU64::new(0) })))
     }
 
     /// Ends the ssh connections. Commands on hosts are not hurt by it; a later use connects again.

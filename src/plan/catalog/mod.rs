@@ -3,6 +3,8 @@
 
 mod command;
 mod file;
+mod http;
+mod network;
 
 /// What a field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,7 +191,7 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] = &[command::ENTRIES, file::ENTRIES];
+pub const ENTRIES: &[&[Entry]] = &[command::ENTRIES, file::ENTRIES, http::ENTRIES, network::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {

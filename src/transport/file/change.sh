@@ -26,6 +26,6 @@ else
 fi
 [ ! -d "$d" ] || sync "$d" 2>/dev/null || sync
 printf '%s\n' "$F" | while IFS= read -r f; do
-  [ -z "$f" ] || rmdir -- "$f" 2>/dev/null || break
+  [ ! -d "$f" ] || rmdir -- "$f" 2>/dev/null || break
 done
 exit 0
