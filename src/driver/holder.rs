@@ -214,6 +214,7 @@ impl Holder {
             Target::New(definition) => self.open(definition, &submission.by).await?,
         };
         let run = state.run.clone();
+        let tails = history::tails(&*self.log, &state).await;
         let definition = Arc::clone(&state.definition);
         let parts = Parts {
             world: Arc::clone(&self.world),
@@ -224,6 +225,7 @@ impl Holder {
             stop: self.stop.clone(),
             cwd: submission.cwd,
             patience: submission.patience,
+            tails,
             observers,
         };
         let (task, handle) = RunTask::new(state, parts)?;

@@ -22,7 +22,7 @@ pub use history::{History, HistoryError};
 pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target};
 pub use log::Log;
 pub use record::{RecordError, record};
-pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
+pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, Tails, WishError};
 pub use secrets::{SecretError, Secrets};
 pub use undo::{rollback_folders, secrets_of_rollback};
 pub use world::{House, World};

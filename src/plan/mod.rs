@@ -10,6 +10,7 @@ pub mod graph;
 mod id;
 mod load;
 pub mod recorded;
+pub mod samples;
 pub mod template;
 mod window;
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{StepEvent, What};
+use super::memory::Memory;
 use super::outcome::Direction;
 use super::soak::Tail;
 use super::state::{Course, State, Status};
@@ -125,6 +126,8 @@ pub struct Session {
     pub tries: BTreeMap<Ask, u32>,
     /// Good samples that are not saved yet.
     pub tails: BTreeMap<StepId, Tail>,
+    /// What the looks at a step's `verify` remember of the ones before.
+    pub memories: BTreeMap<StepId, Memory>,
     /// Looks in flight that were started before the world or the plan changed under them: their answers are
     /// dropped, and it is looked again.
     pub outdated: BTreeSet<Ask>,

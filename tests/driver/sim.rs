@@ -10,13 +10,14 @@ use futures_util::future::BoxFuture;
 use runner::action::Call;
 use runner::check::Look;
 use runner::driver::{
-    Clock, DriveError, Log, Observer, Parts, Patience, Rest, RunHandle, RunTask, Secrets, World, encode,
+    Clock, DriveError, Log, Observer, Parts, Patience, Rest, RunHandle, RunTask, Secrets, Tails, World,
+    encode,
 };
 use runner::journal::{Bodies, JournalError};
 use runner::plan::recorded::{Compensate, DEFINITION_VERSION, Definition, OnFailure, Operation, Retry, Step};
 use runner::plan::{PlanName, RunId, StepId};
 use runner::saga::{
-    self, Answer, AttemptKey, Command, CutCause, Direction, Event, FailureClass, Outcome, Refusal,
+    self, Answer, AttemptKey, Command, CutCause, Direction, Event, FailureClass, Kept, Outcome, Refusal,
     Settlement, Stamp, State, Status, StepEvent, Terms, Trace, Verdict, What,
 };
 use runner::transport::{Stop, StopSender};
@@ -165,6 +166,9 @@ struct Records {
     busy: bool,
     dead: bool,
     settles: u64,
+    /// What is kept beside the events, and how often that was written.
+    kept: Option<Vec<u8>>,
+    keeps: u64,
 }
 
 impl SimLog {
@@ -182,6 +186,8 @@ impl SimLog {
             busy: false,
             dead: false,
             settles: 0,
+            kept: None,
+            keeps: 0,
         };
         Self { inner: Mutex::new(inner), crash: Notify::new(), bodies: no_bodies() }
     }
@@ -224,6 +230,17 @@ impl SimLog {
 
     pub(crate) fn settles(&self) -> u64 {
         lock(&self.inner).settles
+    }
+
+    /// Good samples that are kept and are no events yet.
+    pub(crate) fn tails(&self) -> Tails {
+        let records = lock(&self.inner);
+        let kept = records.kept.as_ref().map(|bytes| serde_json::from_slice::<Kept>(bytes).unwrap());
+        kept.map(|kept| kept.tails(&records.shadow)).unwrap_or_default()
+    }
+
+    pub(crate) fn keeps(&self) -> u64 {
+        lock(&self.inner).keeps
     }
 
     /// From now on every append takes up to so long.
@@ -326,6 +343,14 @@ impl Log for SimLog {
             assert_eq!((read.reindexed(), seq), (records.shadow.clone(), records.shadow.seq));
             Ok(())
         })
+    }
+
+    fn keep(&self, _run: RunId, body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
+        let mut records = lock(&self.inner);
+        assert!(!records.dead, "something is kept after an append that failed");
+        records.keeps += 1;
+        records.kept = Some(body);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -875,6 +900,7 @@ impl Lab {
             stop,
             cwd: None,
             patience: process.patience,
+            tails: self.log.tails(),
             observers,
         };
         let token = {
