@@ -88,7 +88,9 @@ fn after(previous: Option<&StepEvent>) -> Option<StepEvent> {
         StepEvent::SoakBegan => {
             StepEvent::SoakSaved { good: 1, good_ms: 2, last: at(1.0), memory: Memory::default() }
         }
-        StepEvent::SoakSaved { .. } => StepEvent::SoakSampled { answers: answers() },
+        StepEvent::SoakSaved { .. } => {
+            StepEvent::SoakSampled { answers: answers(), memory: Memory::default() }
+        }
         StepEvent::SoakSampled { .. } => StepEvent::ReadyLost { answers: answers() },
         StepEvent::ReadyLost { .. } => StepEvent::ReadyRegained { by: Some(evil()) },
         StepEvent::ReadyRegained { .. } => StepEvent::SoakPassed,

@@ -106,6 +106,9 @@ pub fn advance(
         let Decision { append, start, wake_ms } = decide(state, session, now);
         for start in &start {
             session.in_flight.insert(start.ask.clone());
+            if let Ask::Sample(step) = &start.ask {
+                session.sampled.insert(step.clone(), now.at.after_ms(start.after_ms));
+            }
         }
         all.start.extend(start);
         all.wake_ms = wake_ms;

@@ -14,6 +14,10 @@ use crate::plan::recorded::{OnGap, Soak};
 /// comes between is kept beside the journal (see `saga::Kept`).
 const SAVES: u64 = 120;
 
+/// Samples are never taken to the millisecond: by this share of `every` one may come early, and the way to it be
+/// longer than `max_gap`.
+const SLACK: u64 = 10;
+
 /// A share of whole numbers is not exact in binary: 29% of 100 are 28.999….
 const ROUNDING: f64 = 1e-9;
 
@@ -168,11 +172,11 @@ impl Soaking {
     /// longer one is a gap, and with `on_gap = "count"` counts as well; across a boot only the wall clock knows how
     /// long it was, and its word is taken for `max_gap` at most.
     pub(super) fn adds(&self, soak: &Soak, tail: &Tail, at: &Stamp) -> Adds {
-        let fails = soak.on_gap == OnGap::Fail && self.gap_ms(tail, at) > soak.max_gap_ms;
+        let fails = soak.on_gap == OnGap::Fail && is_gap(soak, self.gap_ms(tail, at));
         let Some(last) = tail.last.or(self.last_good) else { return Adds { good_ms: 0, fails } };
         let between = at.since_ms(&last);
         let good_ms = match soak.on_gap {
-            _ if between <= soak.max_gap_ms => between,
+            _ if !is_gap(soak, between) => between,
             OnGap::Count if at.boot == last.boot => between,
             OnGap::Count => soak.max_gap_ms,
             OnGap::Extend | OnGap::Fail => 0,
@@ -205,7 +209,7 @@ impl Soaking {
     /// A sample is recorded that is not among the many good ones.
     pub(super) fn sampled(&mut self, soak: Option<&Soak>, answers: &[Answer], at: Stamp, memory: &Memory) {
         let gap = self.gap_ms(&Tail::default(), &at);
-        if soak.is_some_and(|soak| soak.on_gap == OnGap::Fail && gap > soak.max_gap_ms) {
+        if soak.is_some_and(|soak| soak.on_gap == OnGap::Fail && is_gap(soak, gap)) {
             self.gap_ms = Some(gap);
         }
         self.last_sample = Some(at);
@@ -270,6 +274,9 @@ impl Soaking {
 
     /// When the next sample is due, in milliseconds from `now`: `every` after the last one of any kind, and at once
     /// after a boot, across which nobody knows how long it was.
+    ///
+    /// Whoever comes by a tenth of `every` early takes it all the same: a timer that fires every `every` is never
+    /// exact, and would else find every second sample not yet due.
     pub fn due_ms(&self, soak: &Soak, tail: &Tail, now: &Stamp) -> u64 {
         let last = match (tail.last, self.last_sample) {
             (Some(tail), Some(saved)) if now.since_ms(&tail) > now.since_ms(&saved) => Some(saved),
@@ -277,8 +284,15 @@ impl Soaking {
             (None, saved) => saved,
         };
         let same_boot = |last: &Stamp| last.boot == now.boot && last.up_ms <= now.up_ms;
-        last.filter(same_boot).map_or(0, |last| soak.every_ms.saturating_sub(now.since_ms(&last)))
+        let left = |last: Stamp| soak.every_ms.saturating_sub(now.since_ms(&last));
+        let due_ms = last.filter(same_boot).map_or(0, left);
+        if due_ms <= soak.every_ms / SLACK { 0 } else { due_ms }
     }
+}
+
+/// Whether nobody watched for longer than is borne.
+fn is_gap(soak: &Soak, between_ms: u64) -> bool {
+    between_ms > soak.max_gap_ms.saturating_add(soak.every_ms / SLACK)
 }
 
 #[cfg(test)]

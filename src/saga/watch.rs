@@ -43,10 +43,6 @@ pub(super) fn saved(tail: &Tail) -> Option<StepEvent> {
 /// How often it is looked whether the way back works again, in milliseconds, unless samples are taken more often.
 const READY_MS: u64 = 60_000;
 
-/// Whoever comes by this share of `every` early takes the sample all the same: a timer that fires every `every` is
-/// never exact, and would else find every second sample not yet due.
-const EARLY: u64 = 10;
-
 /// Takes the next sample when it is due; ends the soak when it has passed or failed. While the way back is lost it
 /// stands still: nothing is sampled, and it is looked whether it works again.
 pub(super) fn soak(session: &Session, now: &Moment, step: &Step, soaking: &Soaking, decision: &mut Decision) {
@@ -71,8 +67,11 @@ pub(super) fn soak(session: &Session, now: &Moment, step: &Step, soaking: &Soaki
     }
     let ask = Ask::Sample(step.id.clone());
     if !session.in_flight.contains(&ask) {
+        // Samples are begun `every` apart, however long each takes, as long as it takes less than that.
+        let begun = session.sampled.get(&step.id).filter(|begun| begun.boot == now.at.boot);
+        let from_begin = begun.map(|begun| terms.every_ms.saturating_sub(now.at.since_ms(begun)));
         let due_ms = soaking.due_ms(terms, tail, &now.at);
-        let after_ms = if due_ms <= terms.every_ms / EARLY { 0 } else { due_ms };
+        let after_ms = from_begin.filter(|left| *left > 0).map_or(due_ms, |left| left.min(due_ms));
         decision.start.push(Start { ask, after_ms });
     }
 }

@@ -421,6 +421,7 @@ impl Seeing {
 
 type ActScript = Box<dyn Fn(&AttemptKey) -> Act + Send + Sync>;
 type LookScript = Box<dyn Fn(&Seeing) -> (u64, Verdict) + Send + Sync>;
+type FactScript = Box<dyn Fn(&Seeing) -> serde_json::Map<String, serde_json::Value> + Send + Sync>;
 type SettleScript = Box<dyn Fn(&AttemptKey, u64) -> Option<Settlement> + Send + Sync>;
 
 /// What the world does.
@@ -430,6 +431,8 @@ pub(crate) struct Script {
     pub(crate) look: LookScript,
     /// An answer other than the true one, by attempt and how often it was asked before.
     pub(crate) settle: SettleScript,
+    /// What a look sees, for programs.
+    pub(crate) facts: FactScript,
 }
 
 impl Default for Script {
@@ -438,6 +441,7 @@ impl Default for Script {
             act: Box::new(|_| Act::well(1_000)),
             look: Box::new(|seeing| (10, seeing.plainly())),
             settle: Box::new(|_, _| None),
+            facts: Box::new(|_| serde_json::Map::new()),
         }
     }
 }
@@ -692,11 +696,13 @@ impl World for Seen {
         if things.crashing {
             things.wrong.push(format!("a {what} of {step} begins after the journal failed"));
         }
-        let (takes_ms, verdict) = (things.script.look)(&Seeing { step, what, before, effect });
+        let seeing = Seeing { step, what, before, effect };
+        let (takes_ms, verdict) = (things.script.look)(&seeing);
+        let facts = (things.script.facts)(&seeing);
         drop(things);
         Box::pin(async move {
             sleep(Duration::from_millis(takes_ms)).await;
-            Answer::new(verdict, "as scripted")
+            Answer { facts, ..Answer::new(verdict, "as scripted") }
         })
     }
 
