@@ -166,15 +166,14 @@ fn forget(session: &mut Session, what: &What) {
             session.tails.remove(step);
             session.tries.retain(|ask, _| ask.step() != step);
         }
-        StepEvent::VerifyBegan | StepEvent::Acted { .. } | StepEvent::Satisfied { .. } => {
-            session.memories.remove(step);
-            session.tries.retain(|ask, _| ask.step() != step);
-        }
         StepEvent::VerifyLooked { .. }
         | StepEvent::UndoneLooked { .. }
         | StepEvent::GoneLooked { .. }
         | StepEvent::Probed { .. }
         | StepEvent::SoakSampled { .. } => {}
-        _ => session.tries.retain(|ask, _| ask.step() != step),
+        _ => {
+            session.memories.remove(step);
+            session.tries.retain(|ask, _| ask.step() != step);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runner::driver::Patience;
-use runner::plan::recorded::{Soak, Step};
+use runner::plan::recorded::{OnGap, Soak, Step};
 use runner::plan::samples::{HOLDS, WATCH};
 use runner::saga::{Command, Soaking, Status, Verdict, with_tails};
 use serde_json::{Value, json};
@@ -114,6 +114,55 @@ fn verdicts(text: &'static str) -> impl Fn(u64) -> Verdict {
 }
 
 impl Row {
+    pub(crate) fn terms(self, terms: fn(&mut Soak)) -> Self {
+        Self { terms, ..self }
+    }
+
+    pub(crate) fn one_bad_is_borne(self) -> Self {
+        self.terms(|soak| soak.max_consecutive_failures = 1)
+    }
+
+    pub(crate) fn gaps_count(self) -> Self {
+        self.terms(|soak| soak.on_gap = OnGap::Count)
+    }
+
+    pub(crate) fn gaps_fail(self) -> Self {
+        self.terms(|soak| soak.on_gap = OnGap::Fail)
+    }
+
+    pub(crate) fn sees(self, sees: &'static str) -> Self {
+        Self { sees, ..self }
+    }
+
+    pub(crate) fn slow(self) -> Self {
+        Self { slow: true, ..self }
+    }
+
+    pub(crate) fn ready(self, ready: &'static str) -> Self {
+        Self { ready: Some(ready), ..self }
+    }
+
+    pub(crate) fn watch(self, watch: &'static str) -> Self {
+        Self { watch, ..self }
+    }
+
+    pub(crate) fn holds(self, of_them: u32, looks: u32) -> Self {
+        Self { holds: Some((of_them, looks)), ..self }
+    }
+
+    pub(crate) fn facts(self, facts: &'static [i64]) -> Self {
+        Self { facts, ..self }
+    }
+
+    pub(crate) fn story(self, story: &'static [Do]) -> Self {
+        Self { story, ..self }
+    }
+
+    /// What comes of it.
+    pub(crate) fn so(self, good_min: u64, counts: (u64, u64, u64), end: End, events: usize) -> Self {
+        Self { good_min, counts, end, events, ..self }
+    }
+
     fn step(&self) -> Step {
         let mut made = soak("s", &[], 60 * MINUTE, 5 * MINUTE);
         (self.terms)(made.soak.as_mut().unwrap());

@@ -6,10 +6,10 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use super::Loader;
-use super::table::{Entry, Table, duration_ms, text, unknown_word, wrong_type};
+use super::table::{Entry, Table, duration_ms, text, unknown_word};
 use super::texts::Use;
 use crate::plan::catalog;
-use crate::plan::diagnostic::{help_for, list};
+use crate::plan::diagnostic::{did_you_mean, list, with_article};
 use crate::plan::recorded::Operation;
 use crate::plan::samples::{Against, HOLDS, Holds, LOOKS_MAX, Must, Rule, WATCH, facts_of, recorded};
 
@@ -65,10 +65,10 @@ impl<'d> Loader<'d, '_> {
                 let known: Vec<&str> = known.iter().copied().chain(outputs).collect();
                 if !known.contains(&fact.name()) {
                     let message = format!("check `{}` answers with no fact `{}`", check.name, fact.name());
-                    let help = format!(
-                        "{}; declare it under `outputs` to watch it",
-                        help_for("facts", fact.name(), known.iter().copied())
-                    );
+                    let help = match did_you_mean(fact.name(), known.iter().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("known facts: {}; declare another one under `outputs`", list(&known)),
+                    };
                     self.problems.add_help(&key.span(), "unknown-fact", message, help);
                     continue;
                 }
@@ -94,7 +94,11 @@ impl<'d> Loader<'d, '_> {
             DeValue::Table(entries) => self.rule_table(entry, entries),
             _ => {
                 let found = entry.value.get_ref().type_str();
-                let message = format!("what `{}` must do is no {found}", entry.name());
+                let message = format!(
+                    "what `{}` must do is a word or a table, not {}",
+                    entry.name(),
+                    with_article(found)
+                );
                 self.problems.add_help(&entry.span(), "wrong-type", message, RULE_HELP);
                 None
             }
@@ -130,14 +134,14 @@ impl<'d> Loader<'d, '_> {
             self.problems.add_help(&entry.span(), "missing-key", message, RULE_HELP);
             return None;
         };
+        let number =
+            |loader: &mut Self, least| table.integer(first.name(), least, u32::MAX, &mut loader.problems);
         let must = match first.name() {
-            "is" => self.word(*first)?,
-            "at_most_more" => {
-                Must::AtMostMore(table.integer("at_most_more", 0, u32::MAX, &mut self.problems)?)
-            }
-            _ => Must::AtLeastMore(table.integer("at_least_more", 1, u32::MAX, &mut self.problems)?),
+            "is" => self.word(*first),
+            "at_most_more" => number(self, 0).map(Must::AtMostMore),
+            _ => number(self, 1).map(Must::AtLeastMore),
         };
-        let counts = matches!(must, Must::AtMostMore(_) | Must::AtLeastMore(_));
+        let is = must.filter(|must| !matches!(must, Must::AtMostMore(_) | Must::AtLeastMore(_)));
         let words = [("last", Against::Last), ("first", Against::First)];
         let against = table.word("against", &words, &mut self.problems);
         let within = table.get("within").and_then(|entry| duration_ms(entry, &mut self.problems));
@@ -151,19 +155,21 @@ impl<'d> Loader<'d, '_> {
                     "keep the one that is meant",
                 );
             }
-            if !counts {
+            if let Some(must) = is {
                 let message = format!("`within` has no meaning with `is = \"{}\"`", word_of(must));
                 let help = "write `at_most_more = …` or `at_least_more = …`, or compare with the last look";
                 self.problems.add_help(&within.key.span(), "key-needs-another", message, help);
             }
         }
         let against = within.map(Against::Within).or(against).unwrap_or_default();
-        Some(Rule { must, against })
+        Some(Rule { must: must?, against })
     }
 
     fn holds(&mut self, entry: Entry<'d>) -> Option<Holds> {
         if !entry.value.get_ref().is_str() {
-            wrong_type(entry, "string", &mut self.problems);
+            let message =
+                format!("`holds` must be a string, not {}", with_article(entry.value.get_ref().type_str()));
+            self.problems.add_help(&entry.span(), "wrong-type", message, "write \"3 of 5\"");
             return None;
         }
         let text = text(entry, &mut self.problems)?;
