@@ -358,3 +358,40 @@ fn all_at_once_and_in_order() {
     assert_eq!(json[0]["code"], "unknown-key");
     assert_eq!(json[0]["line"], 2);
 }
+
+#[test]
+fn looks_that_are_compared() {
+    let soak = |check: &str| {
+        let check =
+            format!("{{ check = \"command\", argv = [\"x\"], outputs = {{ uptime = \"text\" }}, {check} }}");
+        format!("{HEAD}[[step]]\nid = \"s\"\nsoak = {{ for = \"3d\", every = \"5m\" }}\nverify = [{check}]\n")
+    };
+    check("watch_unknown_fact", &soak(r#"watch = { uptme = "rises" }"#));
+    check("watch_unknown_word", &soak(r#"watch = { uptime = "rise", exit = 0 }"#));
+    check(
+        "watch_rules",
+        &soak(
+            r#"watch = { uptime = { at_most_more = 1, at_least_more = 1 }, exit = { within = "1h" }, stdout = { is = "same", within = "1h", against = "first" } }"#,
+        ),
+    );
+    check(
+        "watch_values",
+        &soak(
+            r#"watch = { uptime = { at_least_more = 0, against = "begin" }, exit = { at_most_more = 1, within = "1m" } }"#,
+        ),
+    );
+    check("watch_empty", &soak("watch = {}"));
+    check("holds_values", &soak(r#"holds = "5 of 3""#));
+    check("holds_type", &soak("holds = 3"));
+    check(
+        "watch_not_in_verify",
+        &step(
+            r#"undone = [{ check = "command", argv = ["x"], watch = { exit = "same" }, holds = "1 of 2" }]"#,
+        ),
+    );
+    check("watch_key", &soak(r#"wach = { uptime = "rises" }"#));
+    let good =
+        soak(r#"watch = { uptime = "rises", exit = { at_most_more = 0, within = "1h" } }, holds = "3 of 5""#);
+    let step = read(good.as_bytes(), &[], &[]).unwrap().definition.steps.remove(0);
+    insta::assert_snapshot!("watch_recorded", serde_json::to_string_pretty(&step.verify[0].fields).unwrap());
+}

@@ -11,7 +11,9 @@ use report_support::*;
 use runner::report::{
     Level, Look, Reporter, RunRow, event_json, event_line, event_text, json, plain, runs_json, status_json,
 };
-use runner::saga::{CutCause, Event, FailureClass, How, LeftRunning, StepEvent, Terms, Trace, Verdict, What};
+use runner::saga::{
+    CutCause, Event, FailureClass, How, LeftRunning, Memory, StepEvent, Terms, Trace, Verdict, What,
+};
 use serde_json::{Map, Value};
 
 /// Text that would do harm if it reached a terminal as it is.
@@ -83,8 +85,12 @@ fn after(previous: Option<&StepEvent>) -> Option<StepEvent> {
         StepEvent::Verified { .. } => StepEvent::Failed { reason: evil() },
         StepEvent::Failed { .. } => StepEvent::Skipped { by: Some(evil()), note: evil() },
         StepEvent::Skipped { .. } => StepEvent::SoakBegan,
-        StepEvent::SoakBegan => StepEvent::SoakSaved { good: 1, good_ms: 2, last: at(1.0) },
-        StepEvent::SoakSaved { .. } => StepEvent::SoakSampled { answers: answers() },
+        StepEvent::SoakBegan => {
+            StepEvent::SoakSaved { good: 1, good_ms: 2, last: at(1.0), memory: Memory::default() }
+        }
+        StepEvent::SoakSaved { .. } => {
+            StepEvent::SoakSampled { answers: answers(), memory: Memory::default() }
+        }
         StepEvent::SoakSampled { .. } => StepEvent::ReadyLost { answers: answers() },
         StepEvent::ReadyLost { .. } => StepEvent::ReadyRegained { by: Some(evil()) },
         StepEvent::ReadyRegained { .. } => StepEvent::SoakPassed,

@@ -28,7 +28,7 @@ fn every_example_is_valid_and_tried_here() {
     names.sort();
     assert_eq!(
         names,
-        ["file.toml", "hello.toml", "http.toml", "parallel.toml", "remote.toml"],
+        ["file.toml", "hello.toml", "http.toml", "parallel.toml", "remote.toml", "soak.toml"],
         "a new example needs a test here"
     );
     let house = House::new();
@@ -174,4 +174,31 @@ fn remote_goes_there_and_back() {
     assert_eq!(said.code, 0, "{said:?}");
     settings().bind(|| insta::assert_snapshot!("remote_rollback", house.shown(&said)));
     assert!(!folder.exists());
+}
+
+#[test]
+fn soak_watches_and_goes_back_when_it_does_not_last() {
+    let house = House::new();
+    house.write("plans/soak.toml", example("soak.toml"));
+    let var = format!("folder={}", house.path.join("soak").display());
+    let said = house.run(&["apply", "plans/soak.toml", "--var", &var]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let events = objects(&house.run(&["--json", "events"]).out);
+    let good_ms: u64 = events.iter().filter_map(|event| event["good_ms"].as_u64()).sum();
+    assert!(good_ms >= 10_000, "{good_ms}");
+    assert!(house.run(&["events"]).out.contains("ten good seconds"));
+    assert_eq!(house.run(&["rollback"]).code, 0);
+    assert!(!house.path.join("soak").exists());
+    // What it watches goes away: two bad samples in a row, and everything is taken back.
+    let child = house.start(&["apply", "plans/soak.toml", "--new-run"]);
+    let alive = house.path.join("soak/alive");
+    let sampled = || house.run(&["--json", "events", "soak-2"]).out.contains("soak_sampled");
+    while !sampled() {
+        std::thread::yield_now();
+    }
+    fs::remove_file(&alive).unwrap();
+    let said = worlds_support::said(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.out.contains("2 bad samples in a row, at most 1"), "{said:?}");
+    assert!(!house.path.join("soak").exists());
 }

@@ -140,6 +140,12 @@ pub(super) fn ending(
     screen.finish();
     let now = SystemClock::new().now();
     let options = session.options(folder);
+    // With the samples that are kept and no events yet.
+    let with_tails = match &rested.state {
+        Left::Rest(rest) if !rest.tails.is_empty() => Some(saga::with_tails(&rest.state, &rest.tails)),
+        Left::Rest(_) | Left::Folded(_) => None,
+    };
+    let state: &State = with_tails.as_ref().unwrap_or(&rested.state);
     let text = screen.with(|screen| {
         let context = report::Context {
             folder,
@@ -149,11 +155,16 @@ pub(super) fn ending(
             now,
             wake_ms: rested.wake_ms,
         };
-        report::ending(&rested.state, asked, &session.look(), &context)
+        report::ending(state, asked, &session.look(), &context)
     });
     session.tell(&text);
     if session.json {
-        session.say(&format!("{}\n", report::json_line(&report::status_json(&rested.state, &now))));
+        let mut status = report::status_json(state, &now);
+        let open = saga::standing(state) == Standing::Open;
+        if let (Some(wake_ms), true) = (rested.wake_ms, open) {
+            status["wake_at"] = report::in_ms(&now, wake_ms).into();
+        }
+        session.say(&format!("{}\n", report::json_line(&status)));
     }
     exit::code(&saga::standing(&rested.state), asked)
 }

@@ -35,6 +35,8 @@ async fn show(
     let run = history::find(access.history(), args.run.as_deref()).await?;
     let (state, events) = past(access.history(), access.bodies(), &run).await?;
     let now = SystemClock::new().now();
+    let tails = history::tails(access.history(), &state).await;
+    let state = if tails.is_empty() { state } else { crate::saga::with_tails(&state, &tails) };
     let state = if access.is_remote() { state } else { as_it_is(state, now) };
     if session.json {
         session.say(&format!("{}\n", report::json_line(&report::status_json(&state, &now))));

@@ -29,7 +29,15 @@ struct Read {
 
 #[derive(Deserialize)]
 struct Whole {
+    v: u32,
     event: Event,
+}
+
+impl Whole {
+    /// The event, unless a newer version wrote it: what this one can read of it may be half of what it says.
+    fn known(self) -> Result<Event, CodecError> {
+        if self.v > EVENT_VERSION { Err(CodecError::Newer { found: self.v }) } else { Ok(self.event) }
+    }
 }
 
 /// A record that may name a body.
@@ -107,9 +115,9 @@ pub fn encode(event: &Event, bodies: &Bodies) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// [`CodecError`] when it is newer, damaged, or its body is.
 pub fn decode(bytes: &[u8], bodies: &Bodies) -> Result<Event, CodecError> {
-    // The usual event first, in one pass; the version decides only when that fails.
+    // The usual event first, in one pass.
     match serde_json::from_slice::<Whole>(bytes) {
-        Ok(whole) => Ok(whole.event),
+        Ok(whole) => whole.known(),
         Err(error) => {
             let read: Read = serde_json::from_slice(bytes).map_err(CodecError::Malformed)?;
             if read.v > EVENT_VERSION {
@@ -120,7 +128,7 @@ pub fn decode(bytes: &[u8], bodies: &Bodies) -> Result<Event, CodecError> {
                 (None, Some(body)) => {
                     let bytes = bodies.get(&body)?;
                     let whole: Whole = serde_json::from_slice(&bytes).map_err(CodecError::Malformed)?;
-                    Ok(whole.event)
+                    whole.known()
                 }
                 (None, None) => Err(CodecError::Empty),
             }

@@ -1,11 +1,13 @@
 //! Reading runs back: from the journal in this process, or from the process that holds it.
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 
 use super::codec::{self, CodecError};
 use crate::journal::{Bodies, Handle, JournalError, RunHead};
-use crate::plan::RunId;
-use crate::saga::{self, Event, Illegal, State, What};
+use crate::plan::{RunId, StepId};
+use crate::saga::{self, Event, Illegal, Kept, State, Status, Tail, What};
 
 /// Why a run cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,10 @@ pub trait History: Send + Sync {
     fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<StoredEvents, HistoryError>>;
     /// The newest folded state that fits, and its place.
     fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
+    /// What was kept of a run beside its events, if it can be had here.
+    fn kept(&self, _run: RunId) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 impl History for Handle {
@@ -82,6 +88,10 @@ impl History for Handle {
 
     fn checkpoint(&self, run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
         Box::pin(async { self.latest_checkpoint(run).await.ok().flatten() })
+    }
+
+    fn kept(&self, run: RunId) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async { Handle::kept(self, run).await.ok().flatten() })
     }
 }
 
@@ -133,6 +143,15 @@ pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Resul
         saga::fold(&mut state, event).map_err(illegal)?;
     }
     Ok(state)
+}
+
+/// Good samples of soaks that processes before counted and that are not events yet, as far as they go on from where
+/// `state` is.
+pub async fn tails(history: &dyn History, state: &State) -> BTreeMap<StepId, Tail> {
+    let soaks = state.steps.iter().any(|step| matches!(step.status, Status::Soaking(_)));
+    let kept = if soaks { history.kept(state.run.clone()).await } else { None };
+    let kept = kept.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+    kept.map(|kept| kept.tails(state)).unwrap_or_default()
 }
 
 /// The newest run of the plan file at this absolute path.

@@ -224,6 +224,7 @@ impl Holder {
             Target::New(definition) => self.open(definition, &submission.by).await?,
         };
         let run = state.run.clone();
+        let tails = history::tails(&*self.log, &state).await;
         let definition = Arc::clone(&state.definition);
         let parts = Parts {
             world: Arc::clone(&self.world),
@@ -235,6 +236,7 @@ impl Holder {
             stop: self.stop.clone(),
             cwd: submission.cwd,
             patience: submission.patience,
+            tails,
             observers,
         };
         let (task, handle) = RunTask::new(state, parts)?;

@@ -28,6 +28,11 @@ pub trait Log: Send + Sync + 'static {
     fn settle(&self) -> BoxFuture<'_, Result<(), JournalError>>;
     /// Keeps a folded state beside the events.
     fn checkpoint(&self, run: RunId, seq: u64, body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>>;
+    /// Keeps what the next process shall know of a run and is not worth an event yet, in place of what was kept
+    /// before; on stable storage when it returns. One that keeps nothing loses nothing but that.
+    fn keep(&self, _run: RunId, _body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl Log for Handle {
@@ -55,5 +60,9 @@ impl Log for Handle {
 
     fn checkpoint(&self, run: RunId, seq: u64, body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(Handle::checkpoint(self, run, seq, body))
+    }
+
+    fn keep(&self, run: RunId, body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(Handle::keep(self, run, body))
     }
 }

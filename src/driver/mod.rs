@@ -25,7 +25,7 @@ pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target};
 pub use log::Log;
 pub use pre_image::{PreImageError, readable as pre_images_readable};
 pub use record::{RecordError, record};
-pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
+pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, Tails, WishError};
 pub use seal::{KeyId, Keys, SealError};
 pub use secrets::{SecretError, Secrets};
 pub use undo::{rollback_folders, secrets_of_rollback};

@@ -26,9 +26,10 @@ use super::seal::Keys;
 use super::secrets::Secrets;
 use super::world::World;
 use crate::journal::{Bodies, JournalError};
+use crate::plan::StepId;
 use crate::saga::{
-    self, Ask, Command, Decision, Event, Illegal, Moment, Refusal, Reply, Session, Standing, Start, State,
-    What,
+    self, Ask, Command, Decision, Event, Illegal, Kept, Moment, Refusal, Reply, Session, Stamp, Standing,
+    Start, State, Tail, What,
 };
 use crate::transport::Stop;
 use asks::lost;
@@ -42,6 +43,12 @@ const CHECKPOINT_EVERY: u64 = 4_096;
 /// Timers stand still while the machine sleeps, and the wall clock of a window may be set: no wait is slept through
 /// for longer than this without a look at the clocks.
 const SLEEP_MAX_MS: u64 = 30_000;
+
+/// What is kept beside the journal is written at most so often while a process lives; and always before it ends.
+const KEEP_EVERY_MS: u64 = 60_000;
+
+/// Good samples that are not events yet, by step.
+pub type Tails = BTreeMap<StepId, Tail>;
 
 /// How patiently a task waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +85,8 @@ pub struct Rest {
     pub wake_ms: Option<u64>,
     /// A person stopped the process.
     pub stopped: bool,
+    /// Good samples that are no events yet and are kept beside the journal: see [`saga::with_tails`].
+    pub tails: Tails,
 }
 
 /// Why a task ended without coming to rest. What is on disk is right; the run can be resumed.
@@ -190,6 +199,8 @@ pub struct Parts<W, L, C> {
     pub cwd: Option<PathBuf>,
     /// How patiently it waits.
     pub patience: Patience,
+    /// Good samples of soaks that a process before has kept beside the journal.
+    pub tails: Tails,
     /// Who is told of events.
     pub observers: Vec<Box<dyn Observer>>,
 }
@@ -209,6 +220,11 @@ pub struct RunTask<W, L, C> {
     /// When to decide again.
     wake: Option<Instant>,
     checkpointed: u64,
+    /// The run was taken on, and nothing was started that would need that on record.
+    unrecorded: Option<What>,
+    /// What is kept beside the journal, and when it was written.
+    kept: Kept,
+    kept_at: Option<Stamp>,
     definition_seq: Arc<crate::plan::recorded::Definition>,
 }
 
@@ -228,11 +244,15 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             observer.begin(&state);
         }
         let handle = RunHandle { inbox: sender.clone(), seq: follow };
+        let tails = std::mem::take(&mut parts.tails);
         let task = Self {
             checkpointed: state.seq,
+            unrecorded: None,
+            kept_at: None,
             definition_seq: Arc::clone(&state.definition),
+            kept: Kept::of(&state, &tails),
             state,
-            session: Session::default(),
+            session: Session { tails, ..Session::default() },
             parts,
             renderer,
             sender,
@@ -253,6 +273,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// [`DriveError`]; a refused first wish is `Ok(Err(refusal))` and has changed nothing.
     pub async fn drive(mut self, first: Vec<(Command, String)>) -> Result<Result<Rest, Refusal>, DriveError> {
         let mut received = Vec::new();
+        let quiet = self.resumes_quietly(&first);
         for (command, by) in first {
             // Each sees what the one before led to; nothing is on disk yet, so a refusal changes nothing.
             let asked = if received.is_empty() {
@@ -273,13 +294,17 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
+        if quiet {
+            self.unrecorded = received.pop();
+        }
         self.step(vec![received], Vec::new()).await?;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if let Some((stopped, wake_ms)) = self.rest().await? {
                 let standing = saga::standing(&self.state);
-                return Ok(Ok(Rest { state: self.state, standing, wake_ms, stopped }));
+                let tails = self.kept.tails(&self.state);
+                return Ok(Ok(Rest { state: self.state, standing, wake_ms, stopped, tails }));
             }
             let wake = self.wake;
             let sleep = async {
@@ -297,12 +322,31 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 }
                 () = sleep => self.step(Vec::new(), Vec::new()).await?,
                 _ = tick.tick(), if !self.parts.observers.is_empty() => {
-                    let now = self.parts.clock.now();
-                    for observer in &mut self.parts.observers {
-                        observer.tick(&self.state, &now);
-                    }
+                    self.tick();
                 }
             }
+        }
+    }
+
+    /// Whether a process that takes what is due and ends need not record that it took the run on: when it only watches
+    /// a soak, as it does every few minutes for weeks, there is nothing in flight that a fencing token would have to
+    /// tell apart.
+    fn resumes_quietly(&self, first: &[(Command, String)]) -> bool {
+        match first {
+            [(Command::Resume { terms, .. }, _)] if self.parts.patience == Patience::Nothing => {
+                saga::resumes_quietly(&self.state, terms, self.parts.clock.now())
+            }
+            _ => false,
+        }
+    }
+
+    /// A second has passed: what is shown is what would not be lost.
+    fn tick(&mut self) {
+        let now = self.parts.clock.now();
+        let tails = self.kept.clone().tails(&self.state);
+        let with_tails = (!tails.is_empty()).then(|| saga::with_tails(&self.state, &tails));
+        for observer in &mut self.parts.observers {
+            observer.tick(with_tails.as_ref().unwrap_or(&self.state), &now);
         }
     }
 
@@ -363,6 +407,21 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         // Nothing new starts from the moment on in which a person stops the process.
         self.session.stopping |= self.parts.stop.is_fired();
         self.decided = Instant::now();
+        let mut received = received;
+        if self.unrecorded.is_some() {
+            let (mut state, mut session) = (self.state.clone(), self.session.clone());
+            let more = saga::advance(&mut state, &mut session, received.clone(), now)
+                .map_err(DriveError::Illegal)?;
+            if more.only_watches() {
+                (self.state, self.session) = (state, session);
+                all.append.extend(more.append);
+                all.start.extend(more.start);
+                all.wake_ms = more.wake_ms;
+                return Ok(());
+            }
+            // Something begins: from here on it is on record who does it.
+            received.splice(0..0, self.unrecorded.take());
+        }
         let more =
             saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
         all.append.extend(more.append);
@@ -396,6 +455,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 self.checkpoint().await?;
             }
         }
+        self.keep(false).await?;
         if !answers.is_empty() {
             self.parts.log.settle().await.map_err(DriveError::Journal)?;
         }
@@ -418,6 +478,26 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             observer.events(&self.state, &append);
         }
         self.seq.send_replace(self.state.seq);
+        Ok(())
+    }
+
+    /// Keeps the samples that are no events beside the journal, so that however this process ends none is lost.
+    /// `ends`: it is about to end; else only now and then.
+    async fn keep(&mut self, ends: bool) -> Result<(), DriveError> {
+        if self.session.tails.is_empty() {
+            return Ok(());
+        }
+        let kept = Kept::of(&self.state, &self.session.tails);
+        if kept.is_empty() || kept == self.kept {
+            return Ok(());
+        }
+        let now = self.parts.clock.now();
+        if !ends && self.kept_at.is_some_and(|at| now.since_ms(&at) < KEEP_EVERY_MS && at.boot == now.boot) {
+            return Ok(());
+        }
+        let body = serde_json::to_vec(&kept).map_err(|error| DriveError::Codec(error.to_string()))?;
+        self.parts.log.keep(self.state.run.clone(), body).await.map_err(DriveError::Journal)?;
+        (self.kept, self.kept_at) = (kept, Some(now));
         Ok(())
     }
 
@@ -474,6 +554,12 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
             let starts = needed.start.iter().map(|start| start.after_ms);
             wake_ms = starts.chain(needed.wake_ms).min();
+        }
+        if self.parts.patience == Patience::Nothing && !over {
+            // Whoever comes next goes on counting; an event for every sample would be thousands.
+            self.keep(true).await?;
+            self.parts.log.settle().await.map_err(DriveError::Journal)?;
+            return Ok(Some((stopped, wake_ms)));
         }
         let tails = saga::unsaved(&self.state, &mut self.session);
         if !tails.is_empty() {

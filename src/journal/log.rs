@@ -109,7 +109,7 @@ impl Journal {
         self.poisoning(done)
     }
 
-    fn check_poison(&self) -> Result<(), JournalError> {
+    pub(super) fn check_poison(&self) -> Result<(), JournalError> {
         match &self.poison {
             Some(source) => {
                 Err(JournalError::Poisoned { folder: self.folder.clone(), source: source.clone() })
@@ -297,8 +297,13 @@ impl Journal {
         }
     }
 
+    /// The last event of a run and the chain's hash after it; none for a run without events.
+    pub(super) fn last(&self, run: &RunId) -> Option<(u64, Hash)> {
+        self.runs.get(run).filter(|tail| tail.last_seq > 0).map(|tail| (tail.last_seq, tail.hash.clone()))
+    }
+
     /// The chain's hash after an event, from the store.
-    fn hash_at(&self, run: &RunId, seq: u64) -> Option<Hash> {
+    pub(super) fn hash_at(&self, run: &RunId, seq: u64) -> Option<Hash> {
         let tail = self.runs.get(run)?;
         if seq == tail.last_seq {
             return Some(tail.hash);

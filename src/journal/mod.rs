@@ -24,6 +24,7 @@ mod read;
 mod record;
 mod shared;
 mod store;
+mod tail;
 
 pub use bodies::Bodies;
 pub use error::JournalError;

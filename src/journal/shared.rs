@@ -64,6 +64,15 @@ enum Call {
         run: RunId,
         answer: Answer<Option<(u64, Vec<u8>)>>,
     },
+    Keep {
+        run: RunId,
+        body: Vec<u8>,
+        answer: Answer<()>,
+    },
+    Kept {
+        run: RunId,
+        answer: Answer<Option<Vec<u8>>>,
+    },
     /// Something was appended without the thread: its second begins.
     Unsettled,
     Close {
@@ -238,6 +247,22 @@ impl Handle {
         self.call(|answer| Call::LatestCheckpoint { run, answer }).await
     }
 
+    /// Keeps the tail of a run, see [`Journal::keep`].
+    ///
+    /// # Errors
+    /// As [`Journal::keep`], and [`JournalError::Closed`].
+    pub async fn keep(&self, run: RunId, body: Vec<u8>) -> Result<(), JournalError> {
+        self.call(|answer| Call::Keep { run, body, answer }).await
+    }
+
+    /// The tail that was kept of a run last, see [`Journal::kept`].
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`].
+    pub async fn kept(&self, run: RunId) -> Result<Option<Vec<u8>>, JournalError> {
+        self.call(|answer| Call::Kept { run, answer }).await
+    }
+
     /// Does all that was queued before, syncs the head file and closes the journal; its lock is free when this
     /// returns. Later calls on any handle get [`JournalError::Closed`].
     ///
@@ -312,6 +337,8 @@ fn serve(shared: &Shared, queue: &Receiver<Call>) {
                 answer(to, journal.checkpoint(&run, seq, &body));
             }
             Call::LatestCheckpoint { run, answer: to } => answer(to, Ok(journal.latest_checkpoint(&run))),
+            Call::Keep { run, body, answer: to } => answer(to, journal.keep(&run, &body)),
+            Call::Kept { run, answer: to } => answer(to, Ok(journal.kept(&run))),
             Call::Unsettled => {}
             Call::Close { answer: to } => {
                 let settled = journal.settle_head();

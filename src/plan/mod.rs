@@ -11,6 +11,7 @@ pub mod graph;
 mod id;
 mod load;
 pub mod recorded;
+pub mod samples;
 pub mod template;
 mod window;
 

@@ -3,7 +3,7 @@
 //! The time zone data is compiled in, so that a plan means the same on every machine.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
 
 use super::recorded::Window;
@@ -38,8 +38,9 @@ pub(super) fn zone_names() -> Vec<String> {
 impl Window {
     /// Whether the window is open at `wall_ms`, milliseconds since 1970 (UTC).
     ///
-    /// A time that a change of clocks skips counts as the instant after the gap, one that it repeats as the
-    /// first. Openings that touch or overlap count as one. A zone this binary does not know, days that are
+    /// A time that a change of clocks skips counts as the instant of the change, one that it repeats as the first of
+    /// the two: nothing starts at a time of day outside the window, and what lies in the gap as a whole does not open
+    /// on that day. Openings that touch or overlap count as one. A zone this binary does not know, days that are
     /// none, and instants outside the calendar leave the window closed for ever (`i64::MAX`): nothing starts
     /// by mistake.
     pub fn at(&self, wall_ms: i64) -> WindowState {
@@ -86,8 +87,15 @@ impl Window {
 fn instant(date: Date, minute: u16, zone: &TimeZone) -> Option<i64> {
     let time = Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()?;
     let civil = DateTime::from_parts(date, time);
-    let timestamp = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
-    Some(timestamp.as_millisecond())
+    let ambiguous = zone.to_ambiguous_timestamp(civil);
+    let skipped = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
+    // Of a time that comes twice the first; of one that is skipped an instant in the hour after the change.
+    let timestamp = ambiguous.compatible().ok()?;
+    if !skipped {
+        return Some(timestamp.as_millisecond());
+    }
+    let change = zone.preceding(timestamp.checked_add(1.second()).ok()?).next()?;
+    Some(change.timestamp().as_millisecond())
 }
 
 #[cfg(test)]
@@ -136,10 +144,10 @@ mod tests {
     #[test]
     fn a_change_of_clocks_moves_the_instant_not_the_time_of_day() {
         let nights = window(&[0, 1, 2, 3, 4, 5, 6], 150, 240, "Europe/Berlin");
-        // On 2026-03-29 the time from 02:00 to 03:00 is skipped: 02:30 is 03:30 summer time.
+        // On 2026-03-29 the time from 02:00 to 03:00 is skipped: what was to open at 02:30 opens at 03:00.
         assert_eq!(
             nights.at(ms("2026-03-29T00:00:00Z")),
-            WindowState::Closed { opens_ms: ms("2026-03-29T01:30:00Z") }
+            WindowState::Closed { opens_ms: ms("2026-03-29T01:00:00Z") }
         );
         assert_eq!(
             nights.at(ms("2026-03-29T01:45:00Z")),

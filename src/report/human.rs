@@ -47,6 +47,11 @@ pub(super) fn exact(at: &Stamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
+/// The moment so many milliseconds from `now`, for programs: as [`exact`].
+pub fn in_ms(now: &Stamp, ms: u64) -> String {
+    exact(&Stamp { wall_ms: now.wall_ms.saturating_add_unsigned(ms), ..*now })
+}
+
 /// `1 step`, `2 steps`.
 pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }

@@ -26,6 +26,7 @@ mod words;
 
 pub use ending::ending;
 pub use guard::{shell_word, text_line};
+pub use human::in_ms;
 pub use json::{Json, json, json_line};
 pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};

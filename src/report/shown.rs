@@ -408,10 +408,10 @@ fn step_fields(is: &StepEvent) -> Fields<'_> {
         | StepEvent::UndoneLooked { answers: seen }
         | StepEvent::Compensated { answers: seen } => Fields { answers: answers(seen), ..none },
         StepEvent::Skipped { by, note } => Fields { by: by.as_deref(), note: text(note), ..none },
-        StepEvent::SoakSaved { good, good_ms, last } => {
+        StepEvent::SoakSaved { good, good_ms, last, .. } => {
             Fields { good: Some(*good), good_ms: Some(*good_ms), last: Some(exact(last)), ..none }
         }
-        StepEvent::SoakSampled { answers: seen } => Fields {
+        StepEvent::SoakSampled { answers: seen, .. } => Fields {
             sample: Some(match Sample::of(seen) {
                 Sample::Good => "good",
                 Sample::Bad => "bad",

@@ -319,7 +319,7 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
         StepEvent::SoakSaved { .. } => {
             Line::detail("soaking", super::step::detail_of_soak(step, found, None))
         }
-        StepEvent::SoakSampled { answers } => sampled(step, found, answers),
+        StepEvent::SoakSampled { answers, .. } => sampled(step, found, answers),
         StepEvent::ReadyLost { answers } => Line::failure(
             "ready_lost",
             format!("the way back no longer works, soak time stands still: {}", troubles(answers)),

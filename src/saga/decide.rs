@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{StepEvent, What};
+use super::memory::Memory;
 use super::outcome::Direction;
 use super::soak::Tail;
 use super::state::{Course, State, Status};
-use super::time::Moment;
+use super::time::{Moment, Stamp};
 use super::{back, door, settle, watch};
 use crate::plan::StepId;
 use crate::plan::recorded::{OnFailure, Step};
@@ -125,6 +126,10 @@ pub struct Session {
     pub tries: BTreeMap<Ask, u32>,
     /// Good samples that are not saved yet.
     pub tails: BTreeMap<StepId, Tail>,
+    /// When the last sample of each soak was begun, by this process.
+    pub sampled: BTreeMap<StepId, Stamp>,
+    /// What the looks at a step's `verify` remember of the ones before.
+    pub memories: BTreeMap<StepId, Memory>,
     /// Looks in flight that were started before the world or the plan changed under them: their answers are
     /// dropped, and it is looked again.
     pub outdated: BTreeSet<Ask>,

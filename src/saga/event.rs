@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::memory::Memory;
 use super::outcome::{Answer, CutCause, Direction, FailureClass, Trace};
 use super::time::Stamp;
 use crate::plan::recorded::Definition;
 use crate::plan::{RunId, StepId};
 
 /// The version of events that this binary writes. It reads this one and every older one.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// One fact about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -313,11 +314,17 @@ pub enum StepEvent {
         good_ms: u64,
         /// When the last of them was taken.
         last: Stamp,
+        /// What the samples remember for those that follow; absent: as before.
+        #[serde(default, skip_serializing_if = "Memory::is_empty")]
+        memory: Memory,
     },
-    /// A sample was bad or inconclusive.
+    /// A sample was bad or inconclusive; or it was good, and ended a gap that `on_gap = "fail"` does not bear.
     SoakSampled {
         /// `absent` and `partial` are bad, `unknown` is inconclusive.
         answers: Vec<Answer>,
+        /// What the samples remember for those that follow; absent: as before.
+        #[serde(default, skip_serializing_if = "Memory::is_empty")]
+        memory: Memory,
     },
     /// The way back no longer works: soak time stands still.
     ReadyLost {

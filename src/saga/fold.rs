@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::event::{Event, StepEvent, Terms, What};
 use super::index::Index;
+use super::memory::Memory;
 use super::outcome::{CutCause, Direction, Verdict};
 use super::settle::{SETTLE_MS, by_the_world};
-use super::soak::{Sample, Soaking};
+use super::soak::Soaking;
 use super::state::{
     Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
 };
@@ -345,6 +346,14 @@ fn run_admits(state: &State, place: usize, is: &StepEvent) -> bool {
 }
 
 fn amend(state: &mut State, definition: &Definition, matters: &BTreeSet<&StepId>) {
+    for (step, found) in state.definition.steps.iter().zip(&mut state.steps) {
+        // What is remembered of other checks says nothing about these.
+        if let Status::Soaking(soak) = &mut found.status
+            && definition.step(&step.id).is_none_or(|new| new.verify != step.verify)
+        {
+            soak.memory = Memory::default();
+        }
+    }
     let mut old: BTreeMap<StepId, StepState> = state
         .definition
         .steps
@@ -602,36 +611,14 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             step.started_at = Some(at);
             step.status = Status::Soaking(Box::new(Soaking::began(at)));
         }
-        (StepEvent::SoakSaved { good, good_ms, last }, Status::Soaking(soak)) => {
-            soak.good += good;
-            soak.good_ms += good_ms;
-            soak.consecutive = 0;
-            soak.last_good = Some(*last);
-            soak.last_sample = Some(*last);
+        (StepEvent::SoakSaved { good, good_ms, last, memory }, Status::Soaking(soak)) => {
+            soak.saved(*good, *good_ms, *last, memory);
         }
-        (StepEvent::SoakSampled { answers }, Status::Soaking(soak)) => {
-            soak.last_sample = Some(at);
-            soak.last_trouble = Some(answers.clone());
-            match Sample::of(answers) {
-                Sample::Bad => {
-                    soak.bad += 1;
-                    soak.consecutive += 1;
-                }
-                Sample::Inconclusive => soak.inconclusive += 1,
-                Sample::Good => {
-                    // A good sample is an event of its own only when the watch before it had a gap.
-                    let gap = soak.last_good.map(|last| at.since_ms(&last));
-                    soak.gap_ms = gap;
-                    soak.last_good = Some(at);
-                    soak.good += 1;
-                    soak.consecutive = 0;
-                }
-            }
+        (StepEvent::SoakSampled { answers, memory }, Status::Soaking(soak)) => {
+            soak.sampled(plan.soak.as_ref(), answers, at, memory);
         }
         (StepEvent::ReadyLost { answers }, Status::Soaking(soak)) if soak.ready_lost.is_none() => {
-            soak.ready_lost = Some(answers.clone());
-            soak.last_good = None;
-            soak.last_sample = Some(at);
+            soak.lost(answers, at);
         }
         (StepEvent::ReadyRegained { by }, Status::Soaking(soak)) if soak.ready_lost.is_some() => {
             soak.ready_lost = None;

@@ -12,6 +12,8 @@ mod door;
 mod event;
 mod fold;
 mod index;
+mod kept;
+mod memory;
 mod outcome;
 mod receive;
 mod settle;
@@ -25,6 +27,8 @@ pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
 pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Terms, What};
 pub use fold::{Illegal, fold, open, opened};
+pub use kept::{Kept, resumes_quietly, with_tails};
+pub use memory::Memory;
 pub use outcome::{
     Answer, AttemptKey, CutCause, Direction, FailureClass, LeftRunning, Outcome, Settlement, Trace, Verdict,
 };
@@ -102,6 +106,9 @@ pub fn advance(
         let Decision { append, start, wake_ms } = decide(state, session, now);
         for start in &start {
             session.in_flight.insert(start.ask.clone());
+            if let Ask::Sample(step) = &start.ask {
+                session.sampled.insert(step.clone(), now.at.after_ms(start.after_ms));
+            }
         }
         all.start.extend(start);
         all.wake_ms = wake_ms;
@@ -142,6 +149,11 @@ fn record(
 fn forget(session: &mut Session, what: &What) {
     let What::Step { step, is } = what else {
         session.tries.clear();
+        if matches!(what, What::PlanAmended { .. }) {
+            // The checks may be others now.
+            session.memories.clear();
+            session.tails.values_mut().for_each(|tail| tail.memory = Memory::default());
+        }
         if matches!(what, What::RolledBack | What::PlanAmended { .. }) {
             // What was looked at before says nothing about what was undone or changed since.
             let looks = |ask: &&Ask| !matches!(ask, Ask::Act { .. } | Ask::Settle { .. });
@@ -159,6 +171,9 @@ fn forget(session: &mut Session, what: &What) {
         | StepEvent::GoneLooked { .. }
         | StepEvent::Probed { .. }
         | StepEvent::SoakSampled { .. } => {}
-        _ => session.tries.retain(|ask, _| ask.step() != step),
+        _ => {
+            session.memories.remove(step);
+            session.tries.retain(|ask, _| ask.step() != step);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::soak::{Sample, Soaking};
 use super::state::{Course, GateState, Interrupted, State, Status, StepState};
 use super::time::{Moment, backoff_ms};
 use super::{watch, worst};
-use crate::plan::recorded::{OnGap, Step};
+use crate::plan::recorded::Step;
 
 /// What the driver brings back for an [`Ask`].
 #[derive(Debug, Clone, PartialEq)]
@@ -99,8 +99,11 @@ pub fn receive(state: &State, session: &mut Session, ask: &Ask, reply: Reply, no
                 }
             }
         }
-        (Ask::Verify(_), Reply::Looked(answers)) => match &found.status {
+        (Ask::Verify(_), Reply::Looked(mut answers)) => match &found.status {
             Status::Verifying(verifying) => {
+                let mut memory = session.memories.remove(&step.id).unwrap_or_default();
+                memory.judge(&step.verify, &mut answers, &now.at);
+                session.memories.insert(step.id.clone(), memory);
                 let over = verifying.within.left_ms(&now.at) == 0;
                 verified(state, step, found, answers, verifying.last.as_deref(), over, now)
             }
@@ -113,7 +116,9 @@ pub fn receive(state: &State, session: &mut Session, ask: &Ask, reply: Reply, no
             _ => Vec::new(),
         },
         (Ask::Sample(_), Reply::Looked(answers)) => match &found.status {
-            Status::Soaking(soaking) => sampled(session, step, soaking, answers, now),
+            Status::Soaking(soaking) if soaking.ready_lost.is_none() => {
+                sampled(session, step, soaking, answers, now)
+            }
             _ => Vec::new(),
         },
         (Ask::Ready(_), Reply::Looked(answers)) => match &found.status {
@@ -354,31 +359,39 @@ fn sampled(
     now: &Moment,
 ) -> Vec<StepEvent> {
     let Some(terms) = &step.soak else { return Vec::new() };
-    let ready = answers.split_off(step.verify.len().min(answers.len()));
+    let mut ready = answers.split_off(step.verify.len().min(answers.len()));
+    if soaking.ready_waived {
+        ready.clear();
+    }
     let tail = session.tails.entry(step.id.clone()).or_default();
-    let mut events = Vec::new();
-    match Sample::of(&answers) {
-        Sample::Good => {
-            let (adds_ms, gap) = soaking.adds(terms, tail, &now.at);
-            if gap.is_some() && terms.on_gap == OnGap::Fail {
-                events.extend(watch::saved(&std::mem::take(tail)));
-                events.push(StepEvent::SoakSampled { answers });
-            } else {
-                tail.good += 1;
-                tail.good_ms += adds_ms;
-                tail.last = Some(now.at);
-                if Soaking::worth_saving(terms, tail) {
-                    events.extend(watch::saved(&std::mem::take(tail)));
-                }
-            }
-        }
-        Sample::Bad | Sample::Inconclusive => {
-            events.extend(watch::saved(&std::mem::take(tail)));
-            events.push(StepEvent::SoakSampled { answers });
+    let before = if tail.memory.is_empty() { &soaking.memory } else { &tail.memory };
+    let mut memory = before.clone();
+    memory.judge(&step.verify, &mut answers, &now.at);
+    let (sample, way_back) = (Sample::of(&answers), Sample::of(&ready));
+    if (sample, way_back) == (Sample::Good, Sample::Good) {
+        let adds = soaking.adds(terms, tail, &now.at);
+        if !adds.fails {
+            tail.good += 1;
+            tail.good_ms += adds.good_ms;
+            tail.last = Some(now.at);
+            tail.memory = memory;
+            let saves = soaking.worth_saving(terms, tail);
+            return saves.then(|| watch::saved(&std::mem::take(tail))).flatten().into_iter().collect();
         }
     }
-    if Sample::of(&ready) == Sample::Bad && !soaking.ready_waived {
-        events.extend(watch::saved(&std::mem::take(session.tails.entry(step.id.clone()).or_default())));
+    let mut events: Vec<StepEvent> = watch::saved(&std::mem::take(tail)).into_iter().collect();
+    match (sample, way_back) {
+        // Nobody knows since when the way back is lost, so this sample is not good.
+        (Sample::Good, Sample::Bad) => {}
+        (Sample::Good, Sample::Inconclusive) => {
+            answers.extend(ready.iter().cloned());
+            events.push(StepEvent::SoakSampled { answers, memory });
+        }
+        (Sample::Good, Sample::Good) | (Sample::Bad | Sample::Inconclusive, _) => {
+            events.push(StepEvent::SoakSampled { answers, memory });
+        }
+    }
+    if way_back == Sample::Bad {
         events.push(StepEvent::ReadyLost { answers: ready });
     }
     events

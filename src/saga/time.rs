@@ -29,6 +29,12 @@ impl Stamp {
             u64::try_from(self.wall_ms.saturating_sub(earlier.wall_ms)).unwrap_or(0)
         }
     }
+
+    /// The moment so many milliseconds from this one, if nothing is done to the clocks.
+    pub(super) fn after_ms(&self, ms: u64) -> Stamp {
+        let (wall_ms, up_ms) = (self.wall_ms.saturating_add_unsigned(ms), self.up_ms.saturating_add(ms));
+        Stamp { wall_ms, up_ms, ..*self }
+    }
 }
 
 /// A stretch of time that was asked for at some moment. It never takes longer than its length.

@@ -36,40 +36,42 @@ pub(super) fn undone(session: &Session, now: &Moment, step: &Step, within: &Wait
 
 /// The saving of a tail, if there is something to save.
 pub(super) fn saved(tail: &Tail) -> Option<StepEvent> {
-    let last = tail.last?;
-    (tail.good > 0).then_some(StepEvent::SoakSaved { good: tail.good, good_ms: tail.good_ms, last })
+    let (last, memory) = (tail.last?, tail.memory.clone());
+    (tail.good > 0).then_some(StepEvent::SoakSaved { good: tail.good, good_ms: tail.good_ms, last, memory })
 }
 
-/// Takes the next sample when it is due; ends the soak when it has passed or failed.
+/// How often it is looked whether the way back works again, in milliseconds, unless samples are taken more often.
+const READY_MS: u64 = 60_000;
+
+/// Takes the next sample when it is due; ends the soak when it has passed or failed. While the way back is lost it
+/// stands still: nothing is sampled, and it is looked whether it works again.
 pub(super) fn soak(session: &Session, now: &Moment, step: &Step, soaking: &Soaking, decision: &mut Decision) {
     let Some(terms) = &step.soak else { return };
     let nothing = Tail::default();
     let tail = session.tails.get(&step.id).unwrap_or(&nothing);
-    match soaking.stand(terms, tail) {
-        Stand::Passed => {
-            if let Some(save) = saved(tail) {
-                decision.append(step, save);
-            }
-            return decision.append(step, StepEvent::SoakPassed);
-        }
-        Stand::Failed(reason) => {
-            if let Some(save) = saved(tail) {
-                decision.append(step, save);
-            }
-            return decision.append(step, StepEvent::Failed { reason });
-        }
-        Stand::On => {}
-    }
     let lost = soaking.ready_lost.is_some();
-    let ask = if lost { Ask::Ready(step.id.clone()) } else { Ask::Sample(step.id.clone()) };
-    if session.in_flight.contains(&ask) {
-        return;
-    }
-    let after_ms = if lost {
-        let tries = session.tries.get(&ask).copied().unwrap_or(0);
-        if tries == 0 { 0 } else { terms.every_ms.min(60_000) }
-    } else {
-        soaking.due_ms(terms, tail, &now.at)
+    let ended = match soaking.stand(terms, tail) {
+        Stand::Passed if !lost => Some(StepEvent::SoakPassed),
+        Stand::Failed(reason) => Some(StepEvent::Failed { reason }),
+        Stand::Passed | Stand::On => None,
     };
-    decision.start.push(Start { ask, after_ms });
+    if let Some(ended) = ended {
+        if let Some(save) = saved(tail) {
+            decision.append(step, save);
+        }
+        return decision.append(step, ended);
+    }
+    if lost {
+        let pause = terms.every_ms.min(READY_MS);
+        return decision.look(session, Ask::Ready(step.id.clone()), |_| pause);
+    }
+    let ask = Ask::Sample(step.id.clone());
+    if !session.in_flight.contains(&ask) {
+        // Samples are begun `every` apart, however long each takes, as long as it takes less than that.
+        let begun = session.sampled.get(&step.id).filter(|begun| begun.boot == now.at.boot);
+        let from_begin = begun.map(|begun| terms.every_ms.saturating_sub(now.at.since_ms(begun)));
+        let due_ms = soaking.due_ms(terms, tail, &now.at);
+        let after_ms = from_begin.filter(|left| *left > 0).map_or(due_ms, |left| left.min(due_ms));
+        decision.start.push(Start { ask, after_ms });
+    }
 }

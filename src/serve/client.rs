@@ -194,6 +194,16 @@ impl History for Client {
     fn checkpoint(&self, _run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
         Box::pin(std::future::ready(None))
     }
+
+    fn kept(&self, run: RunId) -> BoxFuture<'_, Option<Vec<u8>>> {
+        Box::pin(async {
+            match self.ask_once(Request::Kept { run }).await {
+                Ok(Answer::Kept(kept)) => kept.map(|raw| raw.get().as_bytes().to_vec()),
+                // A count that is not up to date is no reason to show nothing.
+                Ok(_) | Err(_) => None,
+            }
+        })
+    }
 }
 
 fn unexpected(answer: Answer) -> HistoryError {

@@ -31,6 +31,11 @@ pub enum Request {
         /// At most so many.
         limit: u64,
     },
+    /// What is kept of a run beside its events.
+    Kept {
+        /// The run.
+        run: RunId,
+    },
     /// Stored events of a run from `from` on, and those that come, until it rests.
     Follow {
         /// The run.
@@ -66,6 +71,7 @@ impl fmt::Debug for Request {
             Request::Hello => "hello",
             Request::Runs => "runs",
             Request::Read { .. } => "read",
+            Request::Kept { .. } => "kept",
             Request::Follow { .. } => "follow",
             Request::Wish { .. } => "wish",
             Request::Record { .. } => "record",
@@ -89,6 +95,8 @@ pub enum Answer {
     Runs(Vec<(RunId, u64)>),
     /// One stored event: its sequence number and its record.
     Event(u64, Box<serde_json::value::RawValue>),
+    /// What is kept of a run beside its events.
+    Kept(Option<Box<serde_json::value::RawValue>>),
     /// It is done: for a wish, on stable storage.
     Done,
     /// The submission was taken.

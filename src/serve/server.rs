@@ -171,6 +171,12 @@ async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakS
             Ok(_) => send(&mut writer, &Answer::Done).await,
             Err(message) => send(&mut writer, &error(message)).await,
         },
+        Request::Kept { run } => {
+            let kept = History::kept(holder.history(), run).await;
+            let text = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+            let raw = text.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
+            send(&mut writer, &Answer::Kept(raw)).await
+        }
         Request::Follow { run, from } => {
             // A client says nothing more, so that what comes next from it is its end: nobody is left to tell then.
             let gone = async {

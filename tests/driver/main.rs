@@ -12,4 +12,6 @@ mod crash;
 mod holder;
 mod schedules;
 mod sim;
+mod soak_rows;
+mod soak_table;
 mod waits;

@@ -156,6 +156,7 @@ fn wild(seed: u64) -> Script {
             let unproved = Settlement::Unproved { reason: "as scripted".to_owned() };
             (before < 3 && rng.chance(20)).then_some(unproved)
         }),
+        facts: Box::new(|_| serde_json::Map::new()),
     }
 }
 

@@ -10,13 +10,14 @@ use futures_util::future::BoxFuture;
 use runner::action::Call;
 use runner::check::Look;
 use runner::driver::{
-    Clock, DriveError, Log, Observer, Parts, Patience, Rest, RunHandle, RunTask, Secrets, World, encode,
+    Clock, DriveError, Log, Observer, Parts, Patience, Rest, RunHandle, RunTask, Secrets, Tails, World,
+    encode,
 };
 use runner::journal::{Bodies, JournalError};
 use runner::plan::recorded::{Compensate, DEFINITION_VERSION, Definition, OnFailure, Operation, Retry, Step};
 use runner::plan::{PlanName, RunId, StepId};
 use runner::saga::{
-    self, Answer, AttemptKey, Command, CutCause, Direction, Event, FailureClass, Outcome, Refusal,
+    self, Answer, AttemptKey, Command, CutCause, Direction, Event, FailureClass, Kept, Outcome, Refusal,
     Settlement, Stamp, State, Status, StepEvent, Terms, Trace, Verdict, What,
 };
 use runner::transport::{Stop, StopSender};
@@ -165,6 +166,9 @@ struct Records {
     busy: bool,
     dead: bool,
     settles: u64,
+    /// What is kept beside the events, and how often that was written.
+    kept: Option<Vec<u8>>,
+    keeps: u64,
 }
 
 impl SimLog {
@@ -182,6 +186,8 @@ impl SimLog {
             busy: false,
             dead: false,
             settles: 0,
+            kept: None,
+            keeps: 0,
         };
         Self { inner: Mutex::new(inner), crash: Notify::new(), bodies: no_bodies() }
     }
@@ -224,6 +230,17 @@ impl SimLog {
 
     pub(crate) fn settles(&self) -> u64 {
         lock(&self.inner).settles
+    }
+
+    /// Good samples that are kept and are no events yet.
+    pub(crate) fn tails(&self) -> Tails {
+        let records = lock(&self.inner);
+        let kept = records.kept.as_ref().map(|bytes| serde_json::from_slice::<Kept>(bytes).unwrap());
+        kept.map(|kept| kept.tails(&records.shadow)).unwrap_or_default()
+    }
+
+    pub(crate) fn keeps(&self) -> u64 {
+        lock(&self.inner).keeps
     }
 
     /// From now on every append takes up to so long.
@@ -327,6 +344,14 @@ impl Log for SimLog {
             Ok(())
         })
     }
+
+    fn keep(&self, _run: RunId, body: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
+        let mut records = lock(&self.inner);
+        assert!(!records.dead, "something is kept after an append that failed");
+        records.keeps += 1;
+        records.kept = Some(body);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// How one attempt goes.
@@ -396,6 +421,7 @@ impl Seeing {
 
 type ActScript = Box<dyn Fn(&AttemptKey) -> Act + Send + Sync>;
 type LookScript = Box<dyn Fn(&Seeing) -> (u64, Verdict) + Send + Sync>;
+type FactScript = Box<dyn Fn(&Seeing) -> serde_json::Map<String, serde_json::Value> + Send + Sync>;
 type SettleScript = Box<dyn Fn(&AttemptKey, u64) -> Option<Settlement> + Send + Sync>;
 
 /// What the world does.
@@ -405,6 +431,8 @@ pub(crate) struct Script {
     pub(crate) look: LookScript,
     /// An answer other than the true one, by attempt and how often it was asked before.
     pub(crate) settle: SettleScript,
+    /// What a look sees, for programs.
+    pub(crate) facts: FactScript,
 }
 
 impl Default for Script {
@@ -413,6 +441,7 @@ impl Default for Script {
             act: Box::new(|_| Act::well(1_000)),
             look: Box::new(|seeing| (10, seeing.plainly())),
             settle: Box::new(|_, _| None),
+            facts: Box::new(|_| serde_json::Map::new()),
         }
     }
 }
@@ -667,11 +696,13 @@ impl World for Seen {
         if things.crashing {
             things.wrong.push(format!("a {what} of {step} begins after the journal failed"));
         }
-        let (takes_ms, verdict) = (things.script.look)(&Seeing { step, what, before, effect });
+        let seeing = Seeing { step, what, before, effect };
+        let (takes_ms, verdict) = (things.script.look)(&seeing);
+        let facts = (things.script.facts)(&seeing);
         drop(things);
         Box::pin(async move {
             sleep(Duration::from_millis(takes_ms)).await;
-            Answer::new(verdict, "as scripted")
+            Answer { facts, ..Answer::new(verdict, "as scripted") }
         })
     }
 
@@ -876,6 +907,7 @@ impl Lab {
             stop,
             cwd: None,
             patience: process.patience,
+            tails: self.log.tails(),
             observers,
         };
         let token = {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use runner::driver::{Patience, WishError};
 use runner::plan::recorded::{Gate, Step, Window};
-use runner::saga::{Command, Direction, FailureClass, Standing, Status, StepEvent, What};
+use runner::saga::{Command, Direction, FailureClass, Standing, Status, StepEvent, Terms, What};
 use tokio::time::sleep;
 
 use crate::basics::soak;
@@ -317,4 +317,45 @@ fn a_wish_to_a_run_that_rests_finds_nobody() {
         while seq.changed().await.is_ok() {}
         assert_eq!(*seq.borrow(), lab.log.acknowledged());
     });
+}
+
+#[test]
+fn thirty_days_of_soak_by_a_timer_cost_few_events() {
+    let step = Step { rollback_ready: vec![look("s", "ready")], ..soak("s", &[], 30 * DAY, 300_000) };
+    let lab = Lab::new(definition(1, vec![step]), Script::default(), 1);
+    let terms = Terms { forward: true, fresh_budget: false, assume_yes: false };
+    let process = Process { terms, watched: false, ..Process::apply().with(Patience::Nothing) };
+    let mut calls = 0;
+    let mut boots = 0;
+    loop {
+        calls += 1;
+        let rest = lab.run(process.clone()).rest();
+        if rest.standing == Standing::Complete {
+            break;
+        }
+        assert_eq!(rest.standing, Standing::Open);
+        // A look takes ten milliseconds; the next one is due so long after this one was begun.
+        let near =
+            |wake_ms: Option<u64>, due_ms: u64| wake_ms.is_some_and(|ms| due_ms - 30 <= ms && ms <= due_ms);
+        assert!(near(rest.wake_ms, 300_000), "call {calls}: {:?}", rest.wake_ms);
+        // Between two that are due, one that finds nothing to do.
+        if calls % 100 == 0 {
+            let (before, keeps) = (lab.log.events().len(), lab.log.keeps());
+            lab.clock.suspend(60_000);
+            assert!(near(lab.run(process.clone()).rest().wake_ms, 240_000));
+            assert_eq!((lab.log.events().len(), lab.log.keeps()), (before, keeps), "it changes nothing");
+            lab.clock.suspend(240_000);
+        } else if calls % 1_000 == 7 {
+            boots += 1;
+            lab.clock.reboot(300_000);
+        } else {
+            lab.clock.suspend(300_000);
+        }
+        assert!(calls < 9_000, "it does not pass");
+    }
+    let events = lab.log.events().len();
+    println!("30 days by a timer: {calls} calls, {boots} boots, {events} events");
+    // A sample at the beginning and at the end.
+    assert_eq!(calls, 8_641);
+    assert!(events <= 400, "{events}");
 }

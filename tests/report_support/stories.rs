@@ -1,7 +1,7 @@
 //! The stories themselves.
 
 use super::*;
-use runner::saga::{CutCause, LeftRunning};
+use runner::saga::{CutCause, LeftRunning, Memory};
 
 pub(crate) fn frigate() -> Definition {
     let mut start = step("start-new", "Start the new Frigate", &["stop-old"]);
@@ -165,12 +165,15 @@ pub(crate) fn soaking() -> Story {
     for _ in 0..3 {
         story.after(43_200.0);
         let last = story.now();
-        story.step("soak", StepEvent::SoakSaved { good: 144, good_ms: 43_200_000, last });
+        story.step(
+            "soak",
+            StepEvent::SoakSaved { good: 144, good_ms: 43_200_000, last, memory: Memory::default() },
+        );
     }
     let bad = vec![answer(Verdict::Absent, "status 502 instead of 200")];
-    story.after(300.0).step("soak", StepEvent::SoakSampled { answers: bad });
+    story.after(300.0).step("soak", StepEvent::SoakSampled { answers: bad, memory: Memory::default() });
     let unknown = vec![answer(Verdict::Unknown, "connection timed out")];
-    story.after(300.0).step("soak", StepEvent::SoakSampled { answers: unknown });
+    story.after(300.0).step("soak", StepEvent::SoakSampled { answers: unknown, memory: Memory::default() });
     story.after(100.0);
     story
 }
@@ -183,7 +186,10 @@ pub(crate) fn soaked() -> Story {
     story.after(3_600.0).step("soak", StepEvent::ReadyRegained { by: None });
     story.after(129_600.0);
     let last = story.now();
-    story.step("soak", StepEvent::SoakSaved { good: 432, good_ms: 129_600_000, last });
+    story.step(
+        "soak",
+        StepEvent::SoakSaved { good: 432, good_ms: 129_600_000, last, memory: Memory::default() },
+    );
     story.step("soak", StepEvent::SoakPassed);
     story.run(What::Completed);
     story

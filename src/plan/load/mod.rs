@@ -9,6 +9,7 @@ mod operation;
 mod order;
 mod parts;
 mod references;
+mod samples;
 mod sections;
 mod step;
 mod table;

@@ -76,8 +76,11 @@ impl<'d> Loader<'d, '_> {
             self.problems.add_help(&name.span, code, format!("there is no {word} `{}`", name.text), help);
             return None;
         };
-        let known: Vec<&str> =
+        let mut known: Vec<&str> =
             std::iter::once(word).chain(entry.fields.iter().map(|field| field.name)).collect();
+        if kind == Kind::Check {
+            known.extend(super::samples::KEYS);
+        }
         let what = format!("{word} `{}`", entry.name);
         let table = Table::new(entries, value.span(), what, &known, &mut self.problems);
         self.check_presence(&table, entry);
@@ -106,6 +109,9 @@ impl<'d> Loader<'d, '_> {
             if let Some(value) = value {
                 read.operation.fields.insert(field.name.to_owned(), value);
             }
+        }
+        if kind == Kind::Check {
+            self.samples(&table, entry, using, &mut read.operation);
         }
         Some(read)
     }

@@ -106,6 +106,9 @@ impl<'d> Loader<'d, '_> {
         let undone = self.step_checks(&table, "undone", at);
         let rollback_ready = self.step_checks(&table, "rollback_ready", at);
         let soak = table.get("soak").and_then(|entry| self.soak(entry));
+        if let Some(soak) = &soak {
+            self.check_windows(&table, soak.every_ms);
+        }
         let compensate = self.compensate(&table, at, forward.as_ref());
         self.check_shape(&table);
         self.check_data(&table, forward.as_ref());

@@ -6,6 +6,7 @@ use super::*;
 use crate::plan::recorded::{DEFINITION_VERSION, Operation, Retry, Step};
 use crate::plan::{PlanName, RunId};
 use crate::saga::event::How;
+use crate::saga::memory::Memory;
 use crate::saga::outcome::{Answer, FailureClass, Trace};
 
 const AT: Stamp = Stamp { wall_ms: 1_000, boot: 1, up_ms: 1_000 };
@@ -187,8 +188,8 @@ fn table() -> Vec<(StepEvent, bool, &'static str)> {
         (StepEvent::Failed { reason: reason() }, false, "pending awaiting retrying verifying soaking"),
         (StepEvent::Skipped { by: None, note: reason() }, false, "pending awaiting retrying failed"),
         (StepEvent::SoakBegan, false, "pending"),
-        (StepEvent::SoakSaved { good: 1, good_ms: 0, last: AT }, false, "soaking"),
-        (StepEvent::SoakSampled { answers: answers() }, false, "soaking"),
+        (StepEvent::SoakSaved { good: 1, good_ms: 0, last: AT, memory: Memory::default() }, false, "soaking"),
+        (StepEvent::SoakSampled { answers: answers(), memory: Memory::default() }, false, "soaking"),
         (StepEvent::ReadyLost { answers: answers() }, false, "soaking"),
         // Only a way back that was lost is regained.
         (StepEvent::ReadyRegained { by: None }, false, ""),
