@@ -161,13 +161,13 @@ fn folders_are_private() {
 fn a_newer_journal_is_refused_by_both_versions_and_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
-    fs::write(folder.path().join("journal/version"), "runner journal, format 2\nand what it may add\n")
+    fs::write(folder.path().join("journal/version"), "runner journal, format 3\nand what it may add\n")
         .unwrap();
     fs::create_dir(folder.path().join("journal.new-1234")).unwrap();
     let before = tree(folder.path());
     let error = open(folder.path()).unwrap_err();
-    assert!(matches!(error, JournalError::Newer { found: 2, known: 1, .. }));
-    assert!(error.to_string().contains("format 2") && error.to_string().contains("up to 1"), "{error}");
+    assert!(matches!(error, JournalError::Newer { found: 3, known: 2, .. }));
+    assert!(error.to_string().contains("format 3") && error.to_string().contains("up to 2"), "{error}");
     assert_eq!(tree(folder.path()), before);
 }
 

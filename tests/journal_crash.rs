@@ -68,6 +68,24 @@ fn child() {
                 }
             }
         }
+        "steps" => {
+            // As a run of steps appends: a few events of one run at a time, now and then a long one among them.
+            let run = match journal.runs().unwrap().first() {
+                Some(head) => head.run.clone(),
+                None => journal.new_run(&plan("a")).unwrap(),
+            };
+            let mut batch = batches(journal.runs().unwrap()[0].last_seq);
+            loop {
+                let bodies = step_bodies(batch);
+                let seqs = end_of(batch) + 1..;
+                let events: Vec<_> =
+                    seqs.zip(&bodies).map(|(seq, body)| Append { run: &run, seq, body }).collect();
+                journal.append(&events).unwrap();
+                batch += 1;
+                writeln!(out, "kept {batch}").unwrap();
+                out.flush().unwrap();
+            }
+        }
         "hold" => {
             writeln!(out, "held").unwrap();
             out.flush().unwrap();
@@ -75,6 +93,25 @@ fn child() {
         }
         other => panic!("no such role: {other}"),
     }
+}
+
+/// The events of a batch of the role `steps`: one to four, which share a record, but for one in five that is long.
+fn step_bodies(batch: u64) -> Vec<Vec<u8>> {
+    let long = if batch.is_multiple_of(5) { 6_000 } else { 0 };
+    (0..=batch % 4).map(|event| [format!("{batch}.{event}").as_bytes(), &vec![b'x'; long]].concat()).collect()
+}
+
+/// The last sequence number before a batch.
+fn end_of(batch: u64) -> u64 {
+    batch / 4 * 10 + (0..batch % 4).map(|before| before + 1).sum::<u64>()
+}
+
+/// How many batches end at a sequence number; they end nowhere else.
+#[track_caller]
+fn batches(last_seq: u64) -> u64 {
+    let batch = (0..).find(|batch| end_of(*batch) >= last_seq).unwrap();
+    assert_eq!(end_of(batch), last_seq, "a batch came apart");
+    batch
 }
 
 /// How long a child takes from `ready` to the line that starts with `word`, in microseconds: kills aim at that.
@@ -159,6 +196,29 @@ fn a_kill_while_opening_or_appending_loses_nothing_acknowledged() {
     }
     println!("{acknowledged} batches");
     assert!(acknowledged > 100);
+}
+
+#[test]
+fn events_of_one_record_are_all_there_or_none() {
+    let mut rng = Rng::seeded();
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let opening = (0..3).map(|_| time_to("kept", "steps", folder.path())).max().unwrap();
+    let mut acknowledged = 0;
+    for _ in 0..if full() { 1_500 } else { 40 } {
+        let mut child = start("steps", folder.path());
+        acknowledged = kill_after(&mut child, rng.below(opening + 30_000)).max(acknowledged);
+        let journal = open(folder.path()).unwrap();
+        let head = &journal.runs().unwrap()[0];
+        let kept = batches(head.last_seq);
+        assert!(kept >= acknowledged, "{kept} of {acknowledged} are left");
+        let events: Vec<_> = all(&journal, &head.run).unwrap().into_iter().map(|event| event.body).collect();
+        let expected: Vec<_> = (0..kept).flat_map(step_bodies).collect();
+        assert!(events == expected);
+        acknowledged = kept;
+    }
+    println!("{acknowledged} batches");
+    assert!(acknowledged > 40);
 }
 
 #[test]

@@ -253,3 +253,61 @@ fn a_journal_behind_its_head_is_damage_and_one_ahead_is_not() {
     let error = open(&other).unwrap_err();
     assert!(error.to_string().contains("the last acknowledged record is not in it"), "{error}");
 }
+
+/// A write that stopped at any byte: the record is as good as never written, and its events go together. With the head
+/// of the finished append, the loss is noticed.
+#[test]
+fn a_torn_record_loses_all_of_its_events_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, before, case) =
+        (folder.path().join("state"), folder.path().join("before"), folder.path().join("case"));
+    let mut journal = open(&state).unwrap();
+    let run = journal.new_run(&plan("a")).unwrap();
+    let append = |journal: &mut runner::journal::Journal, from: u64| {
+        let bodies: Vec<_> = (from..from + 3).map(|seq| body(&run, seq)).collect();
+        let batch: Vec<_> = (from..)
+            .zip(&bodies)
+            .map(|(seq, body)| runner::journal::Append { run: &run, seq, body })
+            .collect();
+        journal.append(&batch).unwrap();
+    };
+    (0..5).for_each(|batch| append(&mut journal, 3 * batch + 1));
+    journal.settle_head().unwrap();
+    copy(&state, &before);
+    append(&mut journal, 16);
+    journal.settle_head().unwrap();
+    let old = fs::read(before.join("journal/sled/db")).unwrap();
+    let mut new = fs::read(state.join("journal/sled/db")).unwrap();
+    let head = fs::read(state.join("journal/head")).unwrap();
+    new.resize(old.len().max(new.len()), 0);
+    let differs = |at: &usize| old.get(*at).copied().unwrap_or(0) != new[*at];
+    let (first, last) = ((0..new.len()).find(differs).unwrap(), (0..new.len()).rev().find(differs).unwrap());
+    println!("bytes {first} to {last}");
+    let (mut none, mut noticed, mut whole) = (0, 0, 0);
+    for cut in (first..=last + 1).step_by(if full() { 1 } else { 37 }).chain([last + 1]) {
+        for with_head in [false, true] {
+            drop(fs::remove_dir_all(&case));
+            copy(&before, &case);
+            let mut bytes = new[..cut].to_vec();
+            bytes.extend(old.iter().skip(cut));
+            fs::write(case.join("journal/sled/db"), bytes).unwrap();
+            if with_head {
+                fs::write(case.join("journal/head"), &head).unwrap();
+            }
+            match open(&case) {
+                Ok(journal) => match all(&journal, &run).unwrap().len() {
+                    15 if !with_head => none += 1,
+                    18 => whole += 1,
+                    other => panic!("{other} events after a cut at {cut}"),
+                },
+                Err(error) => {
+                    assert!(with_head, "cut at {cut}: {error}");
+                    assert!(error.to_string().contains("it lacks 3 of"), "cut at {cut}: {error}");
+                    noticed += 1;
+                }
+            }
+        }
+    }
+    println!("{none} without it, {noticed} noticed, {whole} whole");
+    assert!(none > 20 && noticed > 20 && whole > 0);
+}

@@ -101,3 +101,47 @@ fn a_connection_that_is_cut_in_the_middle() {
     assert_eq!(std::fs::read_to_string(log).unwrap(), "it\nover\n", "it ran once, and to its end");
     assert!(said.out.contains("the connection was lost"), "{}", said.out);
 }
+
+/// A host that takes the connection and never says a word: as good as one that is not there, after
+/// `ConnectTimeout`.
+#[test]
+fn a_host_that_says_nothing() {
+    let house = House::new();
+    let Some(sshd) = Sshd::start() else { return };
+    sshd.silence();
+    refused(&house, "silent", &hosts(&format!("{}@127.0.0.1", Sshd::user()), &keys(&sshd)));
+    assert!(!sshd.home().join("log").exists(), "nothing ran there");
+}
+
+/// A host that goes silent in the middle of a command and never comes back: nobody can say what became of the attempt,
+/// so that a person is asked, and nothing hangs. It takes the minutes that design section 3 gives for settling.
+#[test]
+fn a_host_that_never_comes_back() {
+    if !support::lab::full() {
+        skipped("a host that never comes back is waited for some six minutes: RUNNER_FULL=1 does it");
+        return;
+    }
+    let house = House::new();
+    let Some(sshd) = Sshd::start() else { return };
+    let lines = hosts(&format!("{}@127.0.0.1", Sshd::user()), &keys(&sshd))
+        .replace("echo it >> $HOME/log", "echo it >> $HOME/log; sleep 60")
+        .replace("compensate = ", "timeout = \"5s\"\ncompensate = ");
+    house.plan("silent", &lines);
+    let apply = house.start(&["apply", "plans/silent.toml"]);
+    let log = sshd.home().join("log");
+    until("it runs", || log.exists());
+    sshd.silence();
+    let said = said(apply.wait_with_output().unwrap());
+    assert_eq!(said.code, 6, "{said:?}");
+    let mut settings = settings();
+    settings.add_filter(r"\w+@127\.0\.0\.1", "[user]@127.0.0.1");
+    settings.add_filter(r"\d+ (s|m|min)\b", "[n] $1");
+    let (_, ending) = said.out.split_once("silent-1 ").unwrap();
+    let (_, ending) = ending.split_once("\nsilent-1 ").unwrap();
+    let shown = worlds_support::Said { code: said.code, out: format!("silent-1 {ending}"), err: said.err };
+    settings.bind(|| insta::assert_snapshot!("host_never_back", house.shown(&shown)));
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "it\n", "it was not run again");
+    // What a person saw there ends it, and the host is not needed for that.
+    let resolved = house.run(&["resolve", "silent-1", "it", "--as", "done"]);
+    assert_eq!(resolved.code, 0, "{resolved:?}");
+}

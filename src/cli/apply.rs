@@ -113,6 +113,7 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         // Nothing is made for a plan that is not one.
         loaded = Some(load(session, &file)?);
     }
+    (session.let_go)();
     let access = Access::open(session, &folder, true).await?;
     let name = args.plan.display().to_string();
     let result = apply(session, args, &file, loaded, &access, &folder, &name).await;
@@ -323,6 +324,8 @@ pub(super) async fn submit(
     plan: Option<&str>,
 ) -> Result<u8, Fail> {
     let shared = Shared::new(screen);
+    // From here on it may take days.
+    (session.let_go)();
     match access {
         Access::Held(held) => {
             let mut holding = held.hold()?;

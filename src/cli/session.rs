@@ -20,6 +20,8 @@ pub(super) struct Session {
     /// A person sees what is drawn.
     pub(super) terminal: bool,
     width: usize,
+    /// Gives back what was needed until now and hardly is again.
+    pub(super) let_go: fn(),
     /// Why a part of the answer did not reach standard output.
     lost: Arc<Mutex<Option<std::io::Error>>>,
 }
@@ -31,7 +33,7 @@ pub(super) fn environment(name: &str) -> Option<String> {
 }
 
 impl Session {
-    pub(super) fn new(global: &Global) -> Self {
+    pub(super) fn new(global: &Global, let_go: fn()) -> Self {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
         let wanted = |terminal: bool| match global.color {
             Color::Always => true,
@@ -50,6 +52,7 @@ impl Session {
             color_err: wanted(err),
             terminal: out && err,
             width: width.filter(|&width| width >= 40).unwrap_or(100),
+            let_go,
             lost: Arc::default(),
         }
     }

@@ -23,6 +23,9 @@ const VERSION: &str = "version";
 const HEAD: &str = "head";
 const SLED: &str = "sled";
 
+/// The version file of a newer format, before it has its name.
+const VERSION_NEXT: &str = "version.new";
+
 /// Prefix of a journal being made.
 const UNFINISHED: &str = "journal.new-";
 
@@ -88,9 +91,9 @@ impl Layout {
         }
     }
 
-    /// Refuses a journal of a newer format. Only reads, so that nothing is written into what we do not understand:
+    /// The journal's format; refuses a newer one. Only reads, so that nothing is written into what we do not understand:
     /// sled writes as soon as it is opened.
-    pub(super) fn check_version(&self, folder: &Path) -> Result<(), JournalError> {
+    pub(super) fn check_version(&self, folder: &Path) -> Result<u32, JournalError> {
         let path = self.journal.join(VERSION);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -103,8 +106,29 @@ impl Layout {
             .ok()
             .and_then(|text| text.lines().next()?.strip_prefix(VERSION_TEXT)?.trim().parse().ok())
             .ok_or_else(|| JournalError::damaged(&path, "the version file does not name a format"))?;
-        check_format(folder, found)
+        check_format(folder, found)?;
+        Ok(found)
     }
+
+    /// Says that this journal has [`FORMAT`] from now on; on stable storage when it returns. After a crash before, it
+    /// has the older one, and what may lie beside it is written over by the next one who comes.
+    pub(super) fn raise_version(&self) -> Result<(), JournalError> {
+        let (path, next) = (self.journal.join(VERSION), self.journal.join(VERSION_NEXT));
+        match fs::remove_file(&next) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(JournalError::io("remove", &next, e));
+            }
+            _ => {}
+        }
+        files::write_private(&next, version_text().as_bytes())?;
+        fs::rename(&next, &path).map_err(|e| JournalError::io("write", &path, e))?;
+        files::sync_folder(&self.journal)
+    }
+}
+
+/// What the version file says.
+fn version_text() -> String {
+    format!("{VERSION_TEXT}{FORMAT}\n")
 }
 
 /// Refuses a newer format, naming both.
@@ -135,7 +159,7 @@ pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
         .create(&unfinished)
         .map_err(|e| JournalError::io("create folder", &unfinished, e))?;
     let parts = Layout { journal: unfinished.clone() };
-    files::write_private(&unfinished.join(VERSION), format!("{VERSION_TEXT}{FORMAT}\n").as_bytes())?;
+    files::write_private(&unfinished.join(VERSION), version_text().as_bytes())?;
     let meta = Meta { format: FORMAT, id };
     let bytes = meta.id_bytes().expect("16 bytes in hex");
     let start = Place { records: 0, token: 0, slot: 0, seq: 0, hash: record::genesis(&meta.id, None) };

@@ -65,7 +65,26 @@ mod tests {
     fn memory_and_networks_are_warned_about() {
         let at = Path::new("/state");
         assert!(matches!(warning(at, 0x0102_1994), Some(Warning::Volatile { name: "tmpfs", .. })));
-        assert!(matches!(warning(at, 0x6969), Some(Warning::Remote { name: "nfs", .. })));
+        let remote: [(u32, &str); 5] = [
+            (0x6969, "nfs"),
+            (0xff53_4d42, "cifs"),
+            (0xfe53_4d42, "smb"),
+            (0x0102_1997, "9p"),
+            (0x6573_5546, "fuse"),
+        ];
+        for (magic, expected) in remote {
+            // As statfs(2) gives it: a signed word, in which the upper half is all ones for some of them.
+            let word = i64::from(magic.cast_signed());
+            let found = warning(at, word as u32).unwrap();
+            assert!(matches!(found, Warning::Remote { name, .. } if name == expected), "{found:?}");
+            assert_eq!(
+                found.to_string(),
+                format!(
+                    "the state folder `/state` is on `{expected}`, a network or shared file system: locks and syncs \
+                     may not hold there"
+                )
+            );
+        }
         // ext4, xfs, btrfs, overlay, zfs.
         for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x794c_7630, 0x2fc1_2fc1] {
             assert_eq!(warning(at, magic), None);

@@ -10,10 +10,11 @@ use super::create::Layout;
 use super::error::JournalError;
 use super::filesystem::Warning;
 use super::head::{Head, Place};
+use super::layout::{self, Entry};
 use super::lease::{Holder, Lease};
 use super::lock::Lock;
-use super::read::Stream;
-use super::record::{self, BODY_MAX, Hash, Partial};
+use super::read::{self, Stream};
+use super::record::{self, BODY_MAX, Hash};
 use super::store::Store;
 use crate::plan::recorded::FileRef;
 use crate::plan::{PlanName, RunId};
@@ -61,7 +62,7 @@ pub(super) struct Tail {
 /// Events checked and encoded, to be written as one.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    entries: Vec<Entry>,
     moved: HashMap<RunId, Tail>,
     events: u64,
     last: Option<(u32, u64, Hash)>,
@@ -94,7 +95,7 @@ impl Journal {
     /// Writes entries, syncs them, and notes the place reached. Any failure poisons.
     pub(super) fn commit(
         &mut self,
-        entries: Vec<(Vec<u8>, Vec<u8>)>,
+        entries: Vec<Entry>,
         records: u64,
         slot: u32,
         seq: u64,
@@ -175,8 +176,9 @@ impl Journal {
     pub fn append(&mut self, batch: &[Append<'_>]) -> Result<(), JournalError> {
         self.check_poison()?;
         let mut group = Group::default();
-        for event in batch {
-            self.stage(&mut group, event.run, event.seq, [event.body])?;
+        // Events of one run that follow each other share a record.
+        for events in batch.chunk_by(|a, b| a.run == b.run && b.seq == a.seq.wrapping_add(1)) {
+            self.stage(&mut group, events[0].run, events[0].seq, events.iter().map(|event| event.body))?;
         }
         self.commit_group(group)
     }
@@ -191,7 +193,7 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let known = group.moved.get(run).or_else(|| self.runs.get(run));
         let mut tail = known.cloned().ok_or_else(|| JournalError::NoSuchRun { run: run.clone() })?;
-        let (mut entries, mut events, mut last) = (Vec::new(), 0, None);
+        let (before, mut events) = (tail.hash, Vec::new());
         for (seq, body) in (first_seq..).zip(bodies) {
             if seq != tail.last_seq + 1 {
                 let expected = tail.last_seq + 1;
@@ -202,14 +204,14 @@ impl Journal {
                 return Err(JournalError::TooLarge { run, seq, bytes, max });
             }
             let hash = record::chain(&tail.hash, seq, body);
-            push_event(&mut entries, tail.slot, seq, &tail.hash, &hash, body);
             (tail.last_seq, tail.hash) = (seq, hash);
-            events += 1;
-            last = Some((tail.slot, seq, hash));
+            events.push((hash, body));
         }
-        group.events += events;
-        group.last = last.or(group.last);
-        group.entries.append(&mut entries);
+        if !events.is_empty() {
+            group.events += events.len() as u64;
+            group.last = Some((tail.slot, tail.last_seq, tail.hash));
+            layout::encode(&mut group.entries, tail.slot, first_seq, &before, &events);
+        }
         group.moved.insert(run.clone(), tail);
         Ok(())
     }
@@ -308,8 +310,7 @@ impl Journal {
         if seq == tail.last_seq {
             return Some(tail.hash);
         }
-        let value = self.store.get(&record::event_key(tail.slot, seq, 0)).ok()??;
-        Some(Partial::begin(&value).ok()?.hash)
+        read::hash_of(&self.store, tail.slot, seq, &Layout::of(&self.folder).sled()).ok()
     }
 
     /// Keeps a folded state of the run as of event `seq`, in place of the one before. Not synced and never the
@@ -360,19 +361,5 @@ impl Drop for Journal {
             // sled is left as it stands, with its file locked, until this process ends; so is the journal.
             std::mem::forget(self.lock.take());
         }
-    }
-}
-
-/// Adds the entries of one event.
-pub(super) fn push_event(
-    entries: &mut Vec<(Vec<u8>, Vec<u8>)>,
-    slot: u32,
-    seq: u64,
-    before: &Hash,
-    hash: &Hash,
-    body: &[u8],
-) {
-    for (chunk, value) in (0..).zip(record::encode(before, hash, body)) {
-        entries.push((record::event_key(slot, seq, chunk).to_vec(), value));
     }
 }

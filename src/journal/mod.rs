@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod filesystem;
 mod head;
+mod layout;
 mod lease;
 mod lock;
 mod log;
@@ -37,4 +38,5 @@ pub use record::{BODY_MAX, Hash};
 pub use shared::Handle;
 
 /// The format this binary writes. It reads this one and every older one, and refuses a newer one untouched.
-pub const FORMAT: u32 = 1;
+/// Format 2 has the events of one append in one record (`layout.rs`).
+pub const FORMAT: u32 = 2;

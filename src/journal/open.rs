@@ -10,11 +10,11 @@ use super::error::JournalError;
 use super::head::{Head, Place};
 use super::lease::{Holder, Lease};
 use super::lock::Lock;
-use super::log::{Journal, LEASES, Options, Tail, push_event};
-use super::read::Stream;
-use super::record::{self, META, Partial, RUNS};
+use super::log::{Journal, LEASES, Options, Tail};
+use super::read::{self, Stream};
+use super::record::{self, META, RUNS};
 use super::store::Store;
-use super::{files, filesystem};
+use super::{FORMAT, files, filesystem, layout};
 use crate::plan::RunId;
 
 impl Journal {
@@ -51,13 +51,14 @@ impl Journal {
         let bodies = Bodies::at(folder);
         bodies.clear_unfinished()?;
         // Again: another process may have made it, or written it anew, before we had the lock.
-        if layout.exists()? {
-            layout.check_version(folder)?;
+        let format = if layout.exists()? {
+            layout.check_version(folder)?
         } else if options.create {
             create::create(folder)?;
+            FORMAT
         } else {
             return Err(JournalError::NotFound { folder: folder.to_owned() });
-        }
+        };
         layout.check_parts()?;
         let store = match Store::open(&layout.sled()) {
             Err(JournalError::Io { source, .. }) if source.to_string().contains("could not acquire lock") => {
@@ -67,6 +68,10 @@ impl Journal {
         };
         let mut journal = Self::recover(folder, &layout, store, lock, bodies)?;
         journal.warnings = filesystem::warnings(folder)?;
+        if format < FORMAT {
+            // Before the first record that an older binary could not read; what is there stays as it is.
+            layout.raise_version()?;
+        }
         journal.lease(options.holder.clone())?;
         Ok(journal)
     }
@@ -154,7 +159,7 @@ impl Journal {
         let (seq, before) = (self.leases.last_seq + 1, self.leases.hash);
         let hash = record::chain(&before, seq, &body);
         let mut entries = Vec::new();
-        push_event(&mut entries, LEASES, seq, &before, &hash, &body);
+        layout::encode(&mut entries, LEASES, seq, &before, &[(hash, &body)]);
         self.leases = Tail { slot: LEASES, last_seq: seq, hash };
         self.commit(entries, 1, LEASES, seq, hash)
     }
@@ -177,10 +182,13 @@ fn tail(
     let Some((key, _)) = store.last(&record::events_prefix(slot))? else {
         return Ok(Tail { slot, last_seq: 0, hash: record::genesis(journal, run) });
     };
-    let (last_seq, _) = record::event_place(&key).ok_or_else(|| damaged(None, "a key makes no sense"))?;
-    let first = store.get(&record::event_key(slot, last_seq, 0))?;
-    let hash = first.and_then(|value| Partial::begin(&value).ok()).map(|partial| partial.hash);
-    Ok(Tail { slot, last_seq, hash: hash.ok_or_else(|| damaged(Some(last_seq), "it cannot be read"))? })
+    let (seq, _) = record::event_place(&key).ok_or_else(|| damaged(None, "a key makes no sense"))?;
+    let (first, record) = read::record_of(store, slot, seq, path).map_err(|e| match e {
+        JournalError::Damaged { .. } => damaged(Some(seq), "it cannot be read"),
+        other => other,
+    })?;
+    let last_seq = first + record.events.len() as u64 - 1;
+    Ok(Tail { slot, last_seq, hash: record.events.last().expect("a record has an event").0 })
 }
 
 /// Refuses a journal that lacks what its head file has seen.
@@ -196,9 +204,11 @@ fn check_head(store: &Store, path: &Path, place: &Place, records: u64) -> Result
     if place.seq == 0 {
         return Ok(());
     }
-    let found = store.get(&record::event_key(place.slot, place.seq, 0))?;
-    if found.and_then(|value| Partial::begin(&value).ok()).is_none_or(|partial| partial.hash != place.hash) {
-        return lost("the last acknowledged record is not in it".to_owned());
+    match read::hash_of(store, place.slot, place.seq, path) {
+        Ok(hash) if hash == place.hash => Ok(()),
+        Ok(_) | Err(JournalError::Damaged { .. }) => {
+            lost("the last acknowledged record is not in it".to_owned())
+        }
+        Err(e) => Err(e),
     }
-    Ok(())
 }

@@ -79,6 +79,15 @@ impl Store {
         guarded("read", &self.path, || self.db().scan_prefix(prefix).next_back().transpose())
     }
 
+    /// The last entry below a prefix whose key is not above `key`.
+    pub(super) fn at_or_before(
+        &self,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<(sled::IVec, sled::IVec)>, JournalError> {
+        guarded("read", &self.path, || self.db().range(prefix..=key).next_back().transpose())
+    }
+
     /// All entries from `from` on that have the prefix, in order.
     pub(super) fn scan(&self, prefix: &[u8], from: &[u8]) -> Scan<'_> {
         let mut end = prefix.to_vec();

@@ -151,6 +151,15 @@ impl Sshd {
         });
     }
 
+    /// The machine is there and says nothing more: connections are taken by its kernel, and nobody answers.
+    pub fn silence(&self) {
+        let own = self.process.as_ref().unwrap().id();
+        kill("STOP", own);
+        for pid in serving(own) {
+            kill("STOP", pid);
+        }
+    }
+
     /// How many connections it serves.
     pub fn connections(&self) -> usize {
         children(self.process.as_ref().unwrap().id()).len()
@@ -232,6 +241,7 @@ pub fn children(parent: u32) -> Vec<u32> {
 pub fn kill(signal: &str, pid: u32) {
     let signal = match signal {
         "KILL" => rustix::process::Signal::KILL,
+        "STOP" => rustix::process::Signal::STOP,
         _ => rustix::process::Signal::TERM,
     };
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
