@@ -9,6 +9,7 @@
     reason = "shared by several test binaries"
 )]
 
+pub mod cluster;
 pub mod lab;
 pub mod skip;
 pub mod sshd;

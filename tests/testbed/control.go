@@ -25,6 +25,8 @@ func (b *bed) serveControl() error {
 	handle := func(pattern string, answer func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := answer(r)
+			// What is left unread would reset the connection when it is closed, and the answer would be lost.
+			io.Copy(io.Discard, r.Body)
 			w.Header().Set("Content-Type", "application/json")
 			if err != nil {
 				w.WriteHeader(http.StatusBadRequest)

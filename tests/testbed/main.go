@@ -53,8 +53,14 @@ func main() {
 	end := func(code int, why string) {
 		klog.InfoS("ending", "why", why)
 		klog.Flush()
-		// Nothing here outlives the process, so nothing is worth a graceful end of its parts.
-		os.RemoveAll(*folder)
+		// Nothing here outlives the process, so nothing is worth a graceful end of its parts; but they may still be
+		// making files while these are removed.
+		for range 100 {
+			if os.RemoveAll(*folder) == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		os.Exit(code)
 	}
 	signals := make(chan os.Signal, 2)

@@ -70,8 +70,9 @@ func refuse(w http.ResponseWriter, r *http.Request) {
 	}
 	request := review.Request
 	message := fmt.Sprintf("the house rules refuse %s %s", request.Kind.Kind, request.Name)
-	// What controllers make in a namespace to run what is there already passes, and so does what its end needs.
-	allowed := request.Kind.Kind == "Event" || request.Kind.Kind == "Lease"
+	// A namespace with the label can be made and be labelled; it is what comes into it that is refused. Events pass,
+	// so that what is there already can tell how it is.
+	allowed := request.Kind.Kind == "Event" || request.Kind.Kind == "Namespace"
 	review.Response = &admissionv1.AdmissionResponse{
 		UID: request.UID, Allowed: allowed,
 		Result: &metav1.Status{Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: message},
