@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	listers "k8s.io/client-go/listers/core/v1"
 	utilversion "k8s.io/component-base/version"
 	"k8s.io/klog/v2"
 )
@@ -36,6 +38,8 @@ type nodes struct {
 	// The port of the one kubelet that answers for all of them.
 	kubeletPort int32
 
+	lister      listers.NodeLister
+
 	mu    sync.Mutex
 	known map[string]*node
 }
@@ -47,7 +51,7 @@ type node struct {
 }
 
 func newNodes(b *bed) *nodes {
-	n := &nodes{bed: b, known: map[string]*node{}}
+	n := &nodes{bed: b, known: map[string]*node{}, lister: b.shared.Core().V1().Nodes().Lister()}
 	go func() {
 		for {
 			time.Sleep(heartbeat)
@@ -147,8 +151,21 @@ func (n *nodes) beat() {
 		if err := n.renew(ctx, name); err != nil {
 			klog.ErrorS(err, "a lease was not renewed", "node", name)
 		}
+		// On a machine so loaded that a heartbeat came too late, the controllers took the node for gone; as a kubelet
+		// would, say that it is not.
+		if object, err := n.lister.Get(name); err == nil && !isReady(object) {
+			if err := n.patch(ctx, name, corev1.NodeStatus{Conditions: nodeConditions(metav1.Now())}); err != nil {
+				klog.ErrorS(err, "a node could not say that it is there", "node", name)
+			}
+		}
 		cancel()
 	}
+}
+
+func isReady(object *corev1.Node) bool {
+	return slices.ContainsFunc(object.Status.Conditions, func(one corev1.NodeCondition) bool {
+		return one.Type == corev1.NodeReady && one.Status == corev1.ConditionTrue
+	})
 }
 
 func (n *nodes) renew(ctx context.Context, name string) error {
