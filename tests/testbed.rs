@@ -385,13 +385,29 @@ fn what_cannot_be_asked_is_said() {
     assert!(refused("/nodes/nowhere/gone", &Value::Null).contains("no node `nowhere`"));
 }
 
-/// Killed before it is ready or while it runs, it leaves nothing.
+/// The API server is killed and another one goes on over the same store; killed before it is ready or while it runs,
+/// the whole leaves nothing.
 #[test]
-fn it_ends_with_its_handle_a_signal_or_its_parent() {
-    let Some(cluster) = Cluster::start() else { return };
-    let Some(ready) = cluster.ready().cloned() else { return };
+fn it_goes_on_after_a_restart_and_ends_with_its_handle_a_signal_or_its_parent() {
+    if Cluster::shared().is_none_or(|cluster| cluster.ready().is_none()) {
+        return;
+    }
+    let cluster = Cluster::start().unwrap();
+    let ready = cluster.ready().cloned().unwrap();
     let folder = PathBuf::from(ready["folder"].as_str().unwrap());
     println!("ready after {} ms", ready["ready_ms"]);
+
+    cluster.kubectl("create configmap kept").expect(0);
+    let mut watch = cluster.command("get configmaps --watch-only -o name");
+    let watch = watch.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let watches = || cluster.ask("GET", "/fronts/main/requests?words=watch=true", &Value::Null).unwrap();
+    until("it watches", || !watches().as_array().unwrap().is_empty());
+    cluster.restart().unwrap();
+    let ended = watch.wait_with_output().unwrap();
+    assert!(ended.status.code().is_some(), "the watch has ended, and by itself");
+    cluster.kubectl("get configmap kept").expect(0);
+    cluster.kubectl("create deployment after --image=x:1").expect(0);
+    cluster.kubectl("rollout status deployment/after --timeout=120s").expect(0);
     let (program, pid) = (cluster.kubectl_path().with_file_name("testbed"), ready["pid"].as_u64().unwrap());
     assert!(folder.exists());
     drop(cluster);

@@ -191,6 +191,12 @@ impl Cluster {
         self.ask("POST", &format!("/nodes/{name}/{state}"), &Value::Null).unwrap();
     }
 
+    /// Kills the API server and waits until another one is ready over the same store. Everybody on this cluster feels
+    /// it: only for one that `start` has given.
+    pub fn restart(&self) -> Result<Value, String> {
+        self.ask("POST", "/server/restart", &Value::Null)
+    }
+
     /// Opens a way to the API server that only this test takes.
     pub fn front(&'static self, name: &str) -> Front {
         let made = self.ask("POST", &format!("/fronts/{name}"), &Value::Null).unwrap();

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -25,6 +24,7 @@ type bed struct {
 	frontCA  *authority
 	upstream string
 	control  string
+	server   *server
 	client   kubernetes.Interface
 	shared   informers.SharedInformerFactory
 	events   record.EventRecorder
@@ -53,11 +53,11 @@ func start(ctx context.Context, folder string) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	b.server = &server{bed: b, etcd: etcd}
+	if err := b.server.open("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
-	b.upstream = "https://" + listener.Addr().String()
+	b.upstream = "https://" + b.server.address()
 	admin, err := b.ca.issue("admin", []string{"system:masters"}, day)
 	if err != nil {
 		return nil, err
@@ -68,14 +68,11 @@ func start(ctx context.Context, folder string) (*bed, error) {
 	if err := writeKubeconfig(b.path("direct"), b.upstream, "admin", b.ca.pem, admin); err != nil {
 		return nil, err
 	}
-	b.run("kube-apiserver", func() error { return b.runAPIServer(forever, listener, etcd) })
 	if err := b.connect(); err != nil {
 		return nil, err
 	}
-	if err := b.wait(ctx, "the API server is ready", func() error {
-		_, err := b.client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-		return err
-	}); err != nil {
+	b.server.start()
+	if err := b.server.ready(ctx); err != nil {
 		return nil, err
 	}
 	b.run("kube-controller-manager", func() error { return b.runControllers(forever) })

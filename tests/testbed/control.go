@@ -68,6 +68,7 @@ func (b *bed) serveControl() error {
 		}
 		return nil, err
 	})
+	handle("POST /server/restart", func(r *http.Request) (any, error) { return nil, b.server.restart(r.Context()) })
 	handle("POST /fronts/{front}", b.addFront)
 	onFront := func(pattern string, answer func(f *front, r *http.Request) (any, error)) {
 		handle(pattern, func(r *http.Request) (any, error) {

@@ -38,7 +38,7 @@ type nodes struct {
 	// The port of the one kubelet that answers for all of them.
 	kubeletPort int32
 
-	lister      listers.NodeLister
+	lister listers.NodeLister
 
 	mu    sync.Mutex
 	known map[string]*node

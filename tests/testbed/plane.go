@@ -68,7 +68,7 @@ func parse(component string, sets cliflag.NamedFlagSets, args []string) error {
 	return nil
 }
 
-// runAPIServer serves on this listener until the process ends.
+// runAPIServer serves on this listener until the context ends.
 func (b *bed) runAPIServer(ctx context.Context, listener net.Listener, etcd string) error {
 	options := apiserveroptions.NewServerRunOptions()
 	port := listener.Addr().(*net.TCPAddr).Port
