@@ -10,6 +10,7 @@
 )]
 
 pub mod http;
+pub mod cluster;
 pub mod lab;
 pub mod skip;
 pub mod sshd;
