@@ -14,7 +14,7 @@ use crate::plan::recorded::Definition;
 use crate::plan::{RunId, StepId};
 
 /// The version of events that this binary writes. It reads this one and every older one.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// One fact about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,14 @@ pub enum What {
         definition: Box<Definition>,
         /// What changed, step by step.
         changes: Vec<Change>,
+        /// Who asked for it.
+        by: String,
+    },
+    /// Until the run is taken on again it goes forward to this step and what that needs, and no further
+    /// (`--until`). Since version 2.
+    UntilSet {
+        /// The step.
+        step: StepId,
         /// Who asked for it.
         by: String,
     },
@@ -124,6 +132,31 @@ pub struct Change {
     /// Whether approvals that rest on this step are void.
     #[serde(default)]
     pub matters: bool,
+    /// How a change of a finished step was taken.
+    #[serde(default, skip_serializing_if = "Taken::is_as_edited")]
+    pub taken: Taken,
+}
+
+/// How an edit of a step is taken into its run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// As it stands in the file: the step is not finished, or the edit does not touch what its result rests on.
+    #[default]
+    AsEdited,
+    /// The finished step keeps its result (`--keep`).
+    Kept,
+    /// The finished step runs again (`--redo`).
+    Redone,
+    /// The finished step has another compensation from here on: who amended the plan has read this diff and approved
+    /// it (`--amend`).
+    Compensation,
+}
+
+impl Taken {
+    fn is_as_edited(&self) -> bool {
+        *self == Taken::AsEdited
+    }
 }
 
 /// What happened to a step.
@@ -303,6 +336,12 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
     },
+    /// A finished step runs again, without a look at its probe first (`--redo`). It keeps its pre-image; approvals
+    /// that rest on it are void, and a soak that depends on it begins anew. Since version 2.
+    Redone {
+        /// Who asked for it.
+        by: String,
+    },
     /// The soak began.
     SoakBegan,
     /// Good samples were saved.
@@ -391,6 +430,7 @@ impl What {
             What::RunOpened { .. }
             | What::RunResumed { .. }
             | What::PlanAmended { .. }
+            | What::UntilSet { .. }
             | What::Paused { .. }
             | What::Unpaused { .. }
             | What::CancelRequested { .. }

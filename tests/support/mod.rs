@@ -10,6 +10,7 @@
 )]
 
 pub mod lab;
+pub mod pty;
 pub mod skip;
 pub mod sshd;
 pub mod twenty;
