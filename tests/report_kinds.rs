@@ -84,7 +84,8 @@ fn after(previous: Option<&StepEvent>) -> Option<StepEvent> {
         StepEvent::VerifyLooked { .. } => StepEvent::Verified { answers: answers() },
         StepEvent::Verified { .. } => StepEvent::Failed { reason: evil() },
         StepEvent::Failed { .. } => StepEvent::Skipped { by: Some(evil()), note: evil() },
-        StepEvent::Skipped { .. } => StepEvent::SoakBegan,
+        StepEvent::Skipped { .. } => StepEvent::Redone { by: evil() },
+        StepEvent::Redone { .. } => StepEvent::SoakBegan,
         StepEvent::SoakBegan => {
             StepEvent::SoakSaved { good: 1, good_ms: 2, last: at(1.0), memory: Memory::default() }
         }
@@ -113,10 +114,12 @@ fn run_after(previous: &What) -> Option<What> {
             What::RunResumed { token: 9, by: by(), terms }
         }
         What::RunResumed { .. } => {
-            let change = runner::saga::Change { step: None, diff: evil(), matters: true };
+            let change =
+                runner::saga::Change { step: None, diff: evil(), matters: true, taken: Default::default() };
             What::PlanAmended { definition: Box::new(frigate()), changes: vec![change], by: by() }
         }
-        What::PlanAmended { .. } => What::Paused { by: by() },
+        What::PlanAmended { .. } => What::UntilSet { step: id("baseline"), by: by() },
+        What::UntilSet { .. } => What::Paused { by: by() },
         What::Paused { .. } => What::Unpaused { by: by() },
         What::Unpaused { .. } => What::CancelRequested { by: by() },
         What::CancelRequested { .. } => What::Cancelled,

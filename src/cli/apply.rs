@@ -1,24 +1,26 @@
 //! `runner apply`: bring a plan to its goal, or go on where it stopped.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::access::{Access, Holding};
+use super::access::Access;
+use super::ask;
+use super::edits::{self, Edits};
 use super::fail::{self, Fail};
 use super::follow::{self, Rested, Screen, Shared};
-use super::session::{Session, asker};
+use super::near::step;
+use super::session::Session;
 use super::source::{self, PlanFile};
-use crate::driver::{self, Ended, Patience, Secrets, Submission, Target, history};
+use crate::driver::{self, Patience, Secrets, Target, history};
 use crate::journal::Bodies;
 use crate::plan::recorded::Definition;
-use crate::plan::{Loaded, Required, RunId};
+use crate::plan::{Loaded, Required, RunId, StepId};
 use crate::report::{Asked, exit};
-use crate::saga::{self, Command, Course, End, Refusal, Standing, State, Terms};
-use crate::serve::{Answer, Client, Request};
+use crate::saga::{self, Command, Course, End, State, Terms};
+
+pub(super) use super::drive::{Next, Signals, hand, submit};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -45,6 +47,42 @@ pub(super) struct ApplyArgs {
     /// Example: runner apply plans/remote.toml --var-file hosts.toml
     #[arg(long, value_name = "FILE")]
     var_file: Vec<PathBuf>,
+    /// Go as far as this step and what it needs, then stop
+    ///
+    /// The exit code is 0 then, and the run stays open: `apply` without it goes on.
+    ///
+    /// Example: runner apply plans/hello.toml --until greet
+    #[arg(long, value_name = "STEP", value_parser = step)]
+    until: Option<StepId>,
+    /// Run a finished step again, edited or not; may be repeated
+    ///
+    /// Its probe is not looked at first. It keeps its pre-image, and what depends on it keeps its result.
+    ///
+    /// Example: runner apply plans/hello.toml --redo greet
+    #[arg(long, value_name = "STEP", value_parser = step)]
+    redo: Vec<StepId>,
+    /// Keep the result of a finished step that was edited; may be repeated
+    ///
+    /// The edited definition is recorded, and the step does not run.
+    ///
+    /// Example: runner apply plans/hello.toml --keep greet
+    #[arg(long, value_name = "STEP", value_parser = step)]
+    keep: Vec<StepId>,
+    /// Replace the compensation of a finished step, by approval; may be repeated
+    ///
+    /// At a terminal the difference is shown and asked about. Elsewhere it is shown with the word that approves exactly
+    /// it, and the command exits with 4; `-y` does not approve it.
+    ///
+    /// Example: runner apply plans/hello.toml --amend greet
+    #[arg(long, value_name = "STEP[@DIFF]", value_parser = edits::amend)]
+    amend: Vec<edits::Amend>,
+    /// Go on with the newest run of this name, though its plan file lies elsewhere
+    ///
+    /// The plan counts as moved: what is still to come, and the way back, run from its new folder.
+    ///
+    /// Example: runner apply copy/hello.toml --same-run
+    #[arg(long, conflicts_with = "new_run")]
+    same_run: bool,
     /// Start afresh when the plan's last run is over
     ///
     /// Without it, a run that is complete, cancelled or rolled back stays what it is.
@@ -54,7 +92,8 @@ pub(super) struct ApplyArgs {
     new_run: bool,
     /// Wait even for what only a person can end: gates and pauses
     ///
-    /// Default: wait through soaks, windows and pauses between attempts, and exit 4 at a gate that nobody can answer.
+    /// Default: wait through soaks, windows and pauses between attempts; at a terminal, ask at a gate; elsewhere exit 4
+    /// there. A run that is paused exits 4.
     ///
     /// Example: runner apply plans/hello.toml --wait
     #[arg(long, conflicts_with = "no_wait")]
@@ -68,45 +107,43 @@ pub(super) struct ApplyArgs {
     no_wait: bool,
     /// Open gates whose evidence all holds
     ///
-    /// A gate with evidence that does not hold stays shut.
+    /// A gate with evidence that does not hold stays shut: nobody is asked, and the command exits with 4.
     ///
     /// Example: runner apply plans/hello.toml -y
     #[arg(short = 'y', long = "yes")]
     yes: bool,
 }
 
-/// What a person does to end a process.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Fail> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Fail::unexpected(format!("cannot listen for signals: {error}")))
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
+impl ApplyArgs {
+    fn edits(&self) -> Edits<'_> {
+        Edits { redo: &self.redo, keep: &self.keep, amend: &self.amend, until: self.until.as_ref() }
     }
 
-    /// The exit code for the next one.
-    pub(super) async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => exit::INTERRUPTED,
-            _ = self.terminate.recv() => exit::TERMINATED,
-            // The terminal is gone: as good as asked to end.
-            _ = self.hangup.recv() => exit::TERMINATED,
+    /// Whether gates are asked about here.
+    fn asks(&self, session: &Session) -> bool {
+        !self.yes && !self.no_wait && !session.json && ask::somebody_is_here()
+    }
+
+    fn patience(&self, session: &Session) -> Patience {
+        match (self.wait, self.no_wait) {
+            (true, _) => Patience::Everything,
+            (_, true) => Patience::Nothing,
+            _ if self.asks(session) => Patience::Gates,
+            _ => Patience::Timers,
         }
+    }
+
+    /// Where the run is shown, and asked about.
+    fn screen(&self, session: &Session) -> Screen {
+        let mut screen = Screen::new(session);
+        screen.asks = self.asks(session);
+        screen
     }
 }
 
 pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
     let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
+    edits::agree(&args.edits())?;
     let folder = session.state_folder(Some(&file.path));
     let mut loaded = None;
     if !folder.join("journal").exists() && !folder.join("version").exists() {
@@ -136,43 +173,43 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     }
 }
 
-/// What a command does next.
-pub(super) enum Next {
-    /// It is over, with this exit code.
-    Over(u8),
-    /// The run is handed to whoever holds the journal.
-    Submit(Box<Submission>, Screen),
-}
-
 async fn apply(
     session: &Session,
     args: &ApplyArgs,
     file: &PlanFile,
     fresh: Option<Loaded>,
     access: &Access,
-    folder: &std::path::Path,
+    folder: &Path,
     name: &str,
 ) -> Result<Next, Fail> {
     let (history, bodies) = (access.history(), access.bodies());
-    let found = match history::newest_of(history, bodies, file.path()).await? {
+    let mut newest = history::newest_of(history, bodies, file.path()).await?;
+    let edits = args.edits();
+    let mut moved = false;
+    if args.same_run && newest.is_none() {
+        let loaded = load(session, file)?;
+        newest = Some(edits::same_run(history, &loaded.definition).await?);
+        moved = true;
+    }
+    let found = match newest {
         Some(run) => Some(past(history, bodies, &run).await?),
         None => None,
     };
     let mut terms = Terms { forward: true, fresh_budget: !args.no_wait, assume_yes: args.yes };
-    let patience = follow::patience(args.wait, args.no_wait);
+    let patience = args.patience(session);
     let Some((state, mut screen)) = found.map(|(state, events)| {
-        let mut screen = Screen::new(session);
+        let mut screen = args.screen(session);
         screen.past(&events);
         (state, screen)
     }) else {
         // What was just loaded for an empty state folder is what is begun: nobody gave it anything before.
         let loaded = fresh.map_or_else(|| load(session, file), Ok)?;
-        return begin(session, loaded, bodies, terms, patience, Screen::new(session));
+        return begin(session, loaded, bodies, &edits, terms, patience, args.screen(session));
     };
     let over = state.end.is_some();
     if over && args.new_run {
-        screen = Screen::new(session);
-        return begin(session, load(session, file)?, bodies, terms, patience, screen);
+        screen = args.screen(session);
+        return begin(session, load(session, file)?, bodies, &edits, terms, patience, screen);
     }
     if args.new_run {
         return Err(Fail::usage(format!("run `{}` of this plan is still open", state.run)).help(format!(
@@ -196,10 +233,21 @@ async fn apply(
         return Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen));
     }
     let loaded = file.load(session, &state.definition.given, Required::MustBeGiven)?;
-    let amendment =
-        driver::amendment(&state, &loaded.definition).map_err(|refused| refuse(&state, &refused))?;
-    if state.end == Some(End::Complete) && amendment.is_none() {
+    edits::fit(session, &state, &loaded.definition, &edits)?;
+    let ids = edits.amend_ids();
+    let takes = driver::Takes { redo: edits.redo, keep: edits.keep, amend: &ids };
+    let mut amendment = driver::amendment_with(&state, &loaded.definition, takes)
+        .map_err(|refused| refuse(&state, &refused))?;
+    if moved {
+        edits::move_to(&state, &loaded.definition, &mut amendment);
+    }
+    if state.end == Some(End::Complete) && amendment.is_none() && edits.redo.is_empty() {
         return Ok(repeat(state, screen));
+    }
+    if let Some(amendment) = &amendment
+        && let Some(code) = edits::approved(session, &state, amendment, &edits, name, folder)?
+    {
+        return Ok(Next::Over(code));
     }
     notes(session, &loaded);
     // Those of finished steps that are gone from the file as well: they may have to be undone.
@@ -211,6 +259,7 @@ async fn apply(
         let definition = Box::new(amendment.definition);
         wishes.push(Command::Amend { definition, changes: amendment.changes });
     }
+    wishes.extend(edits.wishes());
     let mut next = hand(target, terms, wishes, secrets, patience, None, screen);
     if let Next::Submit(submission, _) = &mut next {
         submission.known = Some(Box::new(state));
@@ -227,32 +276,17 @@ fn begin(
     session: &Session,
     loaded: Loaded,
     bodies: &Bodies,
+    edits: &Edits<'_>,
     terms: Terms,
     patience: Patience,
     screen: Screen,
 ) -> Result<Next, Fail> {
+    edits::begins(&loaded.definition, edits)?;
     notes(session, &loaded);
     let secrets = secrets(&loaded.definition)?;
     store(bodies, &loaded)?;
     let target = Target::New(Box::new(loaded.definition));
-    Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen))
-}
-
-pub(super) fn hand(
-    target: Target,
-    terms: Terms,
-    wishes: Vec<Command>,
-    secrets: Secrets,
-    patience: Patience,
-    cwd: Option<PathBuf>,
-    screen: Screen,
-) -> Next {
-    let secrets = secrets.values().clone();
-    let by = asker();
-    Next::Submit(
-        Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by, known: None }),
-        screen,
-    )
+    Ok(hand(target, terms, edits.wishes(), secrets, patience, None, screen))
 }
 
 /// A run's state and everything that happened in it.
@@ -311,169 +345,4 @@ fn refuse(state: &State, refused: &driver::Refused) -> Fail {
         }
     }
     Fail::report(exit::USAGE, message, fail::lines(&text))
-}
-
-/// Hands a run to whoever holds the journal, watches it to its rest and says how it ended.
-pub(super) async fn submit(
-    session: &Session,
-    access: Access,
-    submission: Submission,
-    screen: Screen,
-    asked: Asked,
-    folder: &std::path::Path,
-    plan: Option<&str>,
-) -> Result<u8, Fail> {
-    let shared = Shared::new(screen);
-    // From here on it may take days.
-    (session.let_go)();
-    match access {
-        Access::Held(held) => {
-            let mut holding = held.hold()?;
-            let mut signals = Signals::new()?;
-            let result = drive(session, &mut holding, submission, &shared, &mut signals).await;
-            shared.finish();
-            let code = match result {
-                Ok((rested, signal)) => {
-                    let code = follow::ending(session, &shared, &rested, asked, folder, plan);
-                    Ok(if rested.stopped { signal.unwrap_or(code) } else { code })
-                }
-                Err(fail) => Err(fail),
-            };
-            stay(session, holding, &mut signals).await;
-            code
-        }
-        Access::Remote { client, bodies } => {
-            remote(session, &client, &bodies, submission, &shared, asked, folder, plan).await
-        }
-    }
-}
-
-/// Drives a run in this process until it rests. The first signal lets what is in flight finish or stops it as it
-/// declares; the second ends the process at once.
-async fn drive(
-    session: &Session,
-    holding: &mut Holding,
-    submission: Submission,
-    shared: &Shared,
-    signals: &mut Signals,
-) -> Result<(Rested, Option<u8>), Fail> {
-    let observers: Vec<Box<dyn driver::Observer>> = vec![Box::new(shared.clone())];
-    let submitted = holding.holder.submit(submission, observers).await?;
-    holding.offer(session);
-    let mut stopped = None;
-    let ended = holding.holder.ended(&submitted.run);
-    tokio::pin!(ended);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut ended => break ended,
-            code = signals.next() => {
-                if let Some(first) = stopped {
-                    leave(session, shared, first);
-                }
-                stopped = Some(code);
-                shared.note(
-                    "Stopping: nothing new starts; what is in flight finishes or is stopped as it declares. \
-                     Once more ends at once, and nothing that was recorded is lost.",
-                );
-                holding.holder.stop().await;
-            }
-        }
-    };
-    match ended.as_deref() {
-        Some(Ended::Rest(rest)) => {
-            let state = follow::Left::Rest(Arc::clone(rest));
-            let rested = Rested { state, wake_ms: rest.wake_ms, stopped: rest.stopped };
-            Ok((rested, stopped))
-        }
-        Some(Ended::Refused(refusal)) => Err(refusal.clone().into()),
-        Some(Ended::Failed(driver::DriveError::Journal(error))) => {
-            let fail = Fail::from(error.clone());
-            Err(fail.after("the journal did not take an event, so nothing more was started"))
-        }
-        Some(Ended::Failed(error)) => Err(Fail::unexpected(fail::chain(error))),
-        None => Err(Fail::unexpected(format!("run `{}` ended without a word", submitted.run))),
-    }
-}
-
-/// Ends the process at once; P1 to P3 hold, because they hold for a kill.
-fn leave(session: &Session, shared: &Shared, code: u8) -> ! {
-    shared.finish();
-    session.note("Ended at once. What was in flight is settled when the run is resumed.");
-    #[expect(clippy::disallowed_methods, reason = "a second signal asks for an end at once")]
-    std::process::exit(i32::from(code))
-}
-
-/// Stays for the runs that other commands have handed over.
-async fn stay(session: &Session, holding: Holding, signals: &mut Signals) {
-    let others = holding.holder.running().await;
-    if !others.is_empty() {
-        let names: Vec<String> = others.iter().map(|run| format!("`{run}`")).collect();
-        session.note(&format!("Staying for what other terminals have submitted: {}.", names.join(", ")));
-    }
-    let holder = std::sync::Arc::clone(&holding.holder);
-    let close = holding.close();
-    tokio::pin!(close);
-    let mut stopped = false;
-    loop {
-        tokio::select! {
-            () = &mut close => return,
-            code = signals.next() => {
-                if stopped {
-                    #[expect(clippy::disallowed_methods, reason = "a second signal asks for an end at once")]
-                    std::process::exit(i32::from(code));
-                }
-                stopped = true;
-                holder.stop().await;
-            }
-        }
-    }
-}
-
-/// Submits to the process that holds the journal and follows the run there.
-#[expect(clippy::too_many_arguments, reason = "one call, all of it told")]
-async fn remote(
-    session: &Session,
-    client: &Client,
-    bodies: &Bodies,
-    submission: Submission,
-    shared: &Shared,
-    asked: Asked,
-    folder: &std::path::Path,
-    plan: Option<&str>,
-) -> Result<u8, Fail> {
-    let answer = client.ask_once(Request::Submit(Box::new(submission))).await?;
-    let run = match answer {
-        Answer::Submitted { run, attached } => {
-            let verb = if attached { "is driven already by" } else { "was submitted to" };
-            session.note(&format!(
-                "Run `{run}` {verb} process {}, which holds the journal; following it.",
-                client.pid()
-            ));
-            run
-        }
-        Answer::Refused(refusal) => return Err(refusal.into()),
-        Answer::Running { run } => return Err(driver::SubmitError::Running { run }.into()),
-        Answer::Gone => return Err(driver::SubmitError::Stopping.into()),
-        Answer::Error { message } => return Err(Fail::unexpected(message)),
-        other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-    };
-    // The run's first event makes the state that the others are folded into.
-    let first = history::events(client, bodies, &run, 1, 1).await?;
-    let first = first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
-    let state = saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?;
-    let (rested, rest) = follow::remote(session, client, bodies, folder, state, shared).await?;
-    if let Some(rest) = rest {
-        if let Some(refusal) = rest.refused {
-            return Err(Refusal::into(refusal));
-        }
-        if let Some(error) = rest.error {
-            return Err(Fail::unexpected(error).help("mend that, then run the same command again"));
-        }
-    }
-    let code = follow::ending(session, shared, &rested, asked, folder, plan);
-    Ok(if rested.stopped && saga::standing(&rested.state) == Standing::Open {
-        exit::INTERRUPTED
-    } else {
-        code
-    })
 }

@@ -5,12 +5,13 @@ use clap::Args;
 use super::access::Access;
 use super::apply::{Next, hand, past, submit};
 use super::fail::Fail;
-use super::follow::{self, Rested, Screen, Shared};
-use super::session::{Session, asker};
-use crate::driver::{Patience, Secrets, Target, history};
+use super::follow::Screen;
+use super::near;
+use super::session::Session;
+use super::wish::{self, Driven};
+use crate::driver::{Patience, Secrets, Target};
 use crate::report::{Asked, exit};
 use crate::saga::{self, Command, Refusal, Terms};
-use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  runner cancel hello-1\n\n\
@@ -48,7 +49,7 @@ async fn prepare(
     folder: &std::path::Path,
 ) -> Result<Next, Fail> {
     let (history, bodies) = (access.history(), access.bodies());
-    let run = history::find(history, args.run.as_deref()).await?;
+    let run = near::find(history, args.run.as_deref()).await?;
     let (state, events) = past(history, bodies, &run).await?;
     let mut screen = Screen::new(session);
     screen.past(&events);
@@ -60,29 +61,11 @@ async fn prepare(
         }
         Err(refusal) => return Err(Fail::from(refusal).after("there is nothing to cancel")),
     }
-    if let Access::Remote { client, .. } = access {
-        let request = Request::Wish { run: run.clone(), command: Command::Cancel, by: asker() };
-        let answer = client.ask_once(request).await;
-        match answer? {
-            Answer::Done => {
-                let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, folder, state, &shared).await?;
-                let rested = Rested { wake_ms: None, ..rested };
-                return Ok(Next::Over(follow::ending(
-                    session,
-                    &shared,
-                    &rested,
-                    Asked::Cancel,
-                    folder,
-                    None,
-                )));
-            }
-            Answer::Gone => {}
-            Answer::Refused(refusal) => return Err(refusal.into()),
-            Answer::Error { message } => return Err(Fail::unexpected(message)),
-            other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-        }
-    }
+    let asked = wish::driven(session, access, folder, (state, screen), Command::Cancel, Asked::Cancel);
+    let (state, screen) = match asked.await? {
+        Driven::Over(code) => return Ok(Next::Over(code)),
+        Driven::Nobody(state, screen) => (state, screen),
+    };
     // Only looks are still needed, to settle what was cut off; without its secrets such a look says `unknown`.
     let secrets =
         Secrets::resolve(&state.definition, None).unwrap_or_else(|_| Secrets::new(Default::default()));

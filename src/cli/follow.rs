@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
+use tokio::sync::watch;
+
 use super::access::Access;
+use super::ask::{self, Asking, Heard, Open};
 use super::fail::Fail;
 use super::session::Session;
-use crate::driver::{Clock, Observer, Patience, Rest, SystemClock, decode, history};
+use crate::driver::{Clock, Observer, Rest, SystemClock, decode, history};
 use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, Asked, Reporter, Traces, exit};
@@ -20,6 +23,11 @@ use crate::serve::{Answer, Client, ClientError, Request, RestLine};
 pub(super) struct Screen {
     reporter: Box<dyn Reporter + Send>,
     traces: Traces,
+    /// Whether whoever sees it is asked what only a person can say.
+    pub(super) asks: bool,
+    open: watch::Sender<Vec<Open>>,
+    /// The question that stands on the terminal's last line.
+    prompt: Option<String>,
     /// The state after the last event that was shown: events come in batches, and each is shown with the state
     /// that it led to.
     shown: Option<Box<State>>,
@@ -37,7 +45,8 @@ impl Screen {
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
-        Self { reporter, traces: Traces::default(), shown: None }
+        let (open, _) = watch::channel(Vec::new());
+        Self { reporter, traces: Traces::default(), asks: false, open, prompt: None, shown: None }
     }
 
     /// Learns from what happened before anybody looked.
@@ -65,6 +74,27 @@ impl Shared {
         super::session::log_above(None);
     }
 
+    /// What people are to be asked, as it changes; nothing where nobody is.
+    pub(super) fn questions(&self) -> Option<watch::Receiver<Vec<Open>>> {
+        self.with(|screen| screen.asks.then(|| screen.open.subscribe()))
+    }
+
+    /// Puts a question on the terminal's last line, unless it stands there. Bars would fight with what is typed.
+    pub(super) fn prompt(&self, text: &str) {
+        self.with(|screen| {
+            if screen.prompt.as_deref() != Some(text) {
+                screen.reporter.finish();
+                ask::write(text);
+                screen.prompt = Some(text.to_owned());
+            }
+        });
+    }
+
+    /// Something was typed behind the question, with its line end.
+    pub(super) fn answered(&self) {
+        self.with(|screen| screen.prompt = None);
+    }
+
     pub(super) fn note(&self, text: &str) {
         self.with(|screen| screen.reporter.note(report::Level::Info, text));
     }
@@ -72,12 +102,18 @@ impl Shared {
 
 impl Observer for Shared {
     fn begin(&mut self, state: &State) {
-        self.with(|screen| screen.shown = Some(Box::new(state.clone())));
+        self.with(|screen| {
+            screen.shown = Some(Box::new(state.clone()));
+            screen.open.send_replace(ask::open(state));
+        });
     }
 
     fn events(&mut self, state: &State, events: &[Event]) {
         self.with(|screen| {
-            let Screen { reporter, traces, shown } = screen;
+            if screen.prompt.take().is_some() {
+                ask::write("\n");
+            }
+            let Screen { reporter, traces, shown, .. } = screen;
             for event in events {
                 traces.event(event);
                 if let Some(shown) = shown
@@ -88,11 +124,18 @@ impl Observer for Shared {
                     reporter.event(state, event);
                 }
             }
+            if screen.asks {
+                screen.open.send_replace(ask::open(state));
+            }
         });
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {
-        self.with(|screen| screen.reporter.tick(state, now));
+        self.with(|screen| {
+            if screen.prompt.is_none() {
+                screen.reporter.tick(state, now);
+            }
+        });
     }
 }
 
@@ -166,6 +209,10 @@ pub(super) fn ending(
         }
         session.say(&format!("{}\n", report::json_line(&status)));
     }
+    if asked == Asked::Apply && saga::reached(&rested.state).is_some() {
+        // It has come as far as it was to.
+        return exit::COMPLETE;
+    }
     exit::code(&saga::standing(&rested.state), asked)
 }
 
@@ -207,11 +254,26 @@ pub(super) async fn remote(
     });
     let clock = SystemClock::new();
     let mut stop = super::apply::Signals::new()?;
+    let mut asking = Asking::new(screen);
     loop {
         let answer = tokio::select! {
             answer = lines.recv() => answer.unwrap_or(Ok(None)),
             _ = tick.tick() => {
                 observer.tick(&state, &clock.now());
+                continue;
+            }
+            heard = asking.next(screen) => {
+                let Heard::Answer(command) = heard else {
+                    screen.finish();
+                    session.note(&format!("No longer watching run `{run}`: its gate stays open."));
+                    return Err(Fail::silent(exit::WAITING));
+                };
+                let by = super::session::asker();
+                match client.ask_once(Request::Wish { run: run.clone(), command, by }).await {
+                    Ok(Answer::Refused(refusal)) => screen.note(&refusal.to_string()),
+                    Ok(_) => {}
+                    Err(error) => screen.note(&error.to_string()),
+                }
                 continue;
             }
             code = stop.next() => {
@@ -267,13 +329,4 @@ async fn alone(
             .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
     }
     Ok((Rested { state: state.into(), wake_ms: None, stopped: false }, None))
-}
-
-/// How patient a command is.
-pub(super) fn patience(wait: bool, no_wait: bool) -> Patience {
-    match (wait, no_wait) {
-        (true, _) => Patience::Everything,
-        (_, true) => Patience::Nothing,
-        _ => Patience::Timers,
-    }
 }

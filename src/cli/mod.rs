@@ -2,18 +2,28 @@
 
 mod access;
 mod apply;
+mod approve;
+mod ask;
 mod cancel;
+mod drive;
+mod edits;
 mod events;
 mod fail;
 mod follow;
 mod lint;
+mod near;
+mod pause;
+mod reject;
 mod resolve;
+mod resume;
 mod rollback;
 mod runs;
 mod session;
+mod skip;
 mod source;
 mod status;
 mod validate;
+mod wish;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -108,6 +118,16 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show what happened in a run, event by event
     Events(events::EventsArgs),
+    /// Say yes to what a step waits for
+    Approve(approve::ApproveArgs),
+    /// Say no to what a step waits for: it fails
+    Reject(reject::RejectArgs),
+    /// Leave a step out
+    Skip(skip::SkipArgs),
+    /// Start nothing new in a run until it is resumed
+    Pause(pause::PauseArgs),
+    /// Take a pause back
+    Resume(resume::ResumeArgs),
     /// Say what became of a step that nobody else can settle
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
@@ -146,7 +166,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Runs(_)
         | Command::Events(_)
         | Command::Lint(_) => true,
-        Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
+        Command::Apply(_)
+        | Command::Rollback(_)
+        | Command::Approve(_)
+        | Command::Reject(_)
+        | Command::Skip(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Resolve(_)
+        | Command::Cancel(_) => false,
     };
     let code = match runtime {
         Ok(runtime) => {
@@ -212,6 +240,11 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Status(args) => status::run(session, args).await,
         Command::Runs(args) => runs::run(session, args).await,
         Command::Events(args) => events::run(session, args).await,
+        Command::Approve(args) => approve::run(session, args).await,
+        Command::Reject(args) => reject::run(session, args).await,
+        Command::Skip(args) => skip::run(session, args).await,
+        Command::Pause(args) => pause::run(session, args).await,
+        Command::Resume(args) => resume::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
         Command::Lint(args) => {

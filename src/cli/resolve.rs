@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 
 use super::access::Access;
 use super::fail::Fail;
-use super::rollback::step;
-use super::session::{Session, asker};
+use super::near::{self, step};
+use super::session::Session;
+use super::wish::{self, Said};
 use crate::driver::history;
 use crate::plan::StepId;
 use crate::report::exit;
-use crate::saga::{self, Command};
-use crate::serve::{Answer, Request};
+use crate::saga::Command;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -59,35 +59,20 @@ pub(super) async fn run(session: &Session, args: &ResolveArgs) -> Result<u8, Fai
 }
 
 async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Result<u8, Fail> {
-    let run = history::find(access.history(), Some(&args.run)).await?;
+    let run = near::find(access.history(), Some(&args.run)).await?;
     let text = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
     let outputs: Map<String, Value> =
         args.output.iter().map(|(name, value)| (name.clone(), text(value))).collect();
     let done = args.what == What::Done;
     let command = Command::Resolve { step: args.step.clone(), done, outputs };
-    match access {
-        Access::Held(held) => {
-            let mut state = history::state(&held.handle, &held.bodies, &run).await?;
-            let events = saga::command(&state, &command, &asker())?;
-            crate::driver::record(&held.handle, &held.bodies, &mut state, events).await?;
-        }
-        Access::Remote { client, .. } => {
-            let by = asker();
-            let wish = Request::Wish { run: run.clone(), command: command.clone(), by: by.clone() };
-            let answer = match client.ask_once(wish).await? {
-                Answer::Gone => {
-                    let record = Request::Record { run: run.clone(), command, by };
-                    client.ask_once(record).await?
-                }
-                other => other,
-            };
-            match answer {
-                Answer::Done => {}
-                Answer::Refused(refusal) => return Err(refusal.into()),
-                Answer::Error { message } => return Err(Fail::unexpected(message)),
-                other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-            }
-        }
+    let state = history::state(access.history(), access.bodies(), &run).await?;
+    if state.place(&args.step).is_none() {
+        return Err(near::no_such_step(&run, &state.definition, &args.step));
+    }
+    match wish::send(access, &run, state, &command).await {
+        Ok(()) => {}
+        Err(Said::Refused(refusal)) => return Err(refusal.into()),
+        Err(Said::Failed(fail)) => return Err(fail),
     }
     let word = if done { "done" } else { "undone" };
     session.tell(&format!(

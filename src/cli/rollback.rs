@@ -1,20 +1,22 @@
 //! `runner rollback`: undo what a run did, from the journal alone.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::access::{Access, keys};
 use super::apply::{Next, hand, past, rollback_secrets, submit};
+use super::edits;
 use super::fail::Fail;
 use super::follow::{self, Rested, Screen, Shared};
-use super::session::{Session, asker};
-use crate::driver::{self, Patience, Target, history};
+use super::near::{self, step};
+use super::session::Session;
+use super::wish::{self, Driven};
+use crate::driver::{self, Patience, Target};
 use crate::plan::StepId;
 use crate::report::Asked;
 use crate::saga::{self, Command, Refusal, State, Terms};
-use crate::serve::{Answer, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -52,10 +54,6 @@ pub(super) struct RollbackArgs {
     yes: bool,
 }
 
-pub(super) fn step(text: &str) -> Result<StepId, String> {
-    StepId::new(text).map_err(|error| error.rule.to_owned())
-}
-
 pub(super) async fn run(session: &Session, args: &RollbackArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
@@ -81,7 +79,7 @@ async fn prepare(
     folder: &std::path::Path,
 ) -> Result<Next, Fail> {
     let (history, bodies) = (access.history(), access.bodies());
-    let run = history::find(history, args.run.as_deref()).await?;
+    let run = near::find(history, args.run.as_deref()).await?;
     let (state, events) = past(history, bodies, &run).await?;
     let mut screen = Screen::new(session);
     screen.past(&events);
@@ -111,28 +109,11 @@ async fn prepare(
         return Ok(Next::Over(crate::report::exit::COMPLETE));
     }
     // A run that is being driven takes the wish where it is; what drives it has the secrets.
-    if let Access::Remote { client, .. } = access {
-        let request = Request::Wish { run: run.clone(), command: wish.clone(), by: asker() };
-        let answer = client.ask_once(request).await;
-        match answer? {
-            Answer::Done => {
-                let shared = Shared::new(screen);
-                let (rested, _) = follow::remote(session, client, bodies, folder, state, &shared).await?;
-                return Ok(Next::Over(follow::ending(
-                    session,
-                    &shared,
-                    &rested,
-                    Asked::Rollback,
-                    folder,
-                    None,
-                )));
-            }
-            Answer::Gone => {}
-            Answer::Refused(refusal) => return Err(refusal.into()),
-            Answer::Error { message } => return Err(Fail::unexpected(message)),
-            other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-        }
-    }
+    let asked = wish::driven(session, access, folder, (state, screen), wish.clone(), Asked::Rollback);
+    let screen = match asked.await? {
+        Driven::Over(code) => return Ok(Next::Over(code)),
+        Driven::Nobody(_, screen) => screen,
+    };
     let terms = Terms { forward: false, fresh_budget: true, assume_yes: false };
     Ok(hand(Target::Existing(run), terms, vec![wish], secrets, Patience::Timers, cwd, screen))
 }
@@ -173,12 +154,5 @@ fn confirmed(session: &Session, state: &State, args: &RollbackArgs) -> Result<bo
         return Ok(true);
     }
     let names: Vec<String> = undo.iter().map(|step| format!("`{step}`")).collect();
-    let mut err = std::io::stderr().lock();
-    drop(write!(err, "Undo, in this order: {}. Go on? [y/N] ", names.join(", ")).and_then(|()| err.flush()));
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Fail::unexpected(format!("the answer cannot be read: {error}")))?;
-    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    edits::yes(&format!("Undo, in this order: {}. Go on? [y/N] ", names.join(", ")))
 }

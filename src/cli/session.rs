@@ -129,6 +129,13 @@ impl Session {
         }
     }
 
+    /// Writes what a command was to say when all went well, unless it is to be quiet.
+    pub(super) fn answer(&self, text: &str) {
+        if !self.quiet {
+            self.tell(text);
+        }
+    }
+
     /// Writes an aside to standard error, unless it is to be quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {

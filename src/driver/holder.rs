@@ -144,6 +144,8 @@ pub struct Holder {
     stopper: StopSender,
     active: Mutex<BTreeMap<RunId, Active>>,
     stopping: std::sync::atomic::AtomicBool,
+    /// The exit code that goes with what stopped the process; 0: nothing that it is known of.
+    stopped_by: std::sync::atomic::AtomicU8,
 }
 
 impl Holder {
@@ -168,6 +170,7 @@ impl Holder {
             stopper,
             active: Mutex::new(BTreeMap::new()),
             stopping: std::sync::atomic::AtomicBool::new(false),
+            stopped_by: std::sync::atomic::AtomicU8::new(0),
         }
     }
 
@@ -340,6 +343,17 @@ impl Holder {
         for run in self.active.lock().await.values() {
             run.handle.stop();
         }
+    }
+
+    /// The same, and remembers the exit code that goes with the signal, for those who follow a run from elsewhere.
+    pub async fn stop_by(&self, code: u8) {
+        self.stopped_by.store(code, std::sync::atomic::Ordering::SeqCst);
+        self.stop().await;
+    }
+
+    /// The exit code that goes with what stopped the process, if a signal did.
+    pub fn stopped_by(&self) -> Option<u8> {
+        Some(self.stopped_by.load(std::sync::atomic::Ordering::SeqCst)).filter(|&code| code != 0)
     }
 
     /// Waits until every run that was given rests, then takes no more.

@@ -17,7 +17,7 @@ mod secrets;
 mod undo;
 mod world;
 
-pub use amend::{Amendment, Refused, RefusedStep, amendment};
+pub use amend::{Amendment, Refused, RefusedStep, Takes, amendment, amendment_with};
 pub use clock::{Clock, SystemClock, short_hash};
 pub use codec::{CodecError, decode, encode};
 pub use history::{History, HistoryError};

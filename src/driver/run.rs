@@ -56,7 +56,9 @@ pub type Tails = BTreeMap<StepId, Tail>;
 pub enum Patience {
     /// Through soaks, windows and back-offs; a gate that nobody here can answer ends it.
     Timers,
-    /// Through gates as well.
+    /// Through gates as well, because somebody is there to answer; a pause ends it.
+    Gates,
+    /// Through gates and pauses.
     Everything,
     /// Takes what is due and ends.
     Nothing,
@@ -145,6 +147,7 @@ impl Drop for Looks {
 enum Message {
     Reply { ask: Ask, reply: Reply },
     Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
+    NobodyAnswers,
     Stop,
 }
 
@@ -166,6 +169,11 @@ impl RunHandle {
         let message = Message::Wish { command, by, answer };
         self.inbox.send(message).map_err(|_| WishError::Gone)?;
         answered.await.map_err(|_| WishError::Gone)?
+    }
+
+    /// Who was there to answer gates is so no more: a gate ends the task now, unless it waits for everything.
+    pub fn nobody_answers(&self) {
+        drop(self.inbox.send(Message::NobodyAnswers));
     }
 
     /// Starts nothing new; ends when every action in flight has ended or was stopped as it declares.
@@ -219,6 +227,8 @@ pub struct RunTask<W, L, C> {
     decided: Instant,
     /// When to decide again.
     wake: Option<Instant>,
+    /// When something lapses that waits for a person: nobody stays for that.
+    lapse: Option<Instant>,
     checkpointed: u64,
     /// The run was taken on, and nothing was started that would need that on record.
     unrecorded: Option<What>,
@@ -261,6 +271,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             looks: Looks::default(),
             decided: Instant::now(),
             wake: None,
+            lapse: None,
         };
         Ok((task, handle))
     }
@@ -306,7 +317,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 let tails = self.kept.tails(&self.state);
                 return Ok(Ok(Rest { state: self.state, standing, wake_ms, stopped, tails }));
             }
-            let wake = self.wake;
+            let wake = [self.wake, self.lapse].into_iter().flatten().min();
             let sleep = async {
                 match wake {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -368,6 +379,12 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.looks.0.remove(&ask);
                     saga::receive(&self.state, &mut self.session, &ask, reply, &now)
                 }
+                Message::NobodyAnswers => {
+                    if self.parts.patience == Patience::Gates {
+                        self.parts.patience = Patience::Timers;
+                    }
+                    Vec::new()
+                }
                 Message::Stop => {
                     self.session.stopping = true;
                     saga::unsaved(&self.state, &mut self.session)
@@ -426,13 +443,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             saga::advance(&mut self.state, &mut self.session, received, now).map_err(DriveError::Illegal)?;
         all.append.extend(more.append);
         all.start.extend(more.start);
-        all.wake_ms = more.wake_ms;
+        (all.wake_ms, all.lapse_ms) = (more.wake_ms, more.lapse_ms);
         Ok(())
     }
 
     /// The barrier: events first, everything else after.
     async fn commit(&mut self, all: saga::Advance, answers: Answers) -> Result<(), DriveError> {
-        let saga::Advance { append, start, wake_ms } = all;
+        let saga::Advance { append, start, wake_ms, lapse_ms } = all;
         if let Some(first) = append.first() {
             let mut bodies = Vec::with_capacity(append.len());
             for event in &append {
@@ -462,7 +479,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         for (to, answer) in answers {
             drop(to.send(answer));
         }
-        self.wake = wake_ms.map(|ms| self.decided + Duration::from_millis(ms.min(SLEEP_MAX_MS)));
+        let in_ms = |ms: u64| self.decided + Duration::from_millis(ms.min(SLEEP_MAX_MS));
+        (self.wake, self.lapse) = (wake_ms.map(in_ms), lapse_ms.map(in_ms));
         let starts = !start.is_empty();
         for start in start {
             self.start(start);
@@ -588,8 +606,11 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     fn awaits(&mut self, needed: &Decision) -> bool {
         let in_flight = &self.session.in_flight;
         let hurried = self.parts.patience == Patience::Nothing;
-        let later = |start: &Start| {
-            hurried && start.after_ms > 0 && start.ask.is_long() && !in_flight.contains(&start.ask)
+        let alone = matches!(self.parts.patience, Patience::Nothing | Patience::Timers);
+        let later = |start: &Start| match &start.ask {
+            // A way back that is lost is a gate: it is looked at as long as there is something else to wait for.
+            Ask::Ready(_) if alone => start.after_ms > 0,
+            ask => hurried && start.after_ms > 0 && ask.is_long() && !in_flight.contains(ask),
         };
         if !needed.append.is_empty() || !needed.start.iter().all(later) {
             if in_flight.is_empty() {
@@ -601,16 +622,14 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         match self.parts.patience {
             Patience::Nothing => false,
             Patience::Timers => self.wake.is_some(),
-            Patience::Everything => self.wake.is_some() || self.awaits_a_person(),
+            Patience::Gates => self.wake.is_some() || !self.state.paused && self.is_asked(),
+            Patience::Everything => self.wake.is_some() || self.state.paused || self.is_asked(),
         }
     }
 
     /// Whether a person can say something that brings the run on.
-    fn awaits_a_person(&self) -> bool {
-        let has = |which: &dyn Fn(&saga::Status) -> bool| self.state.steps.iter().any(|s| which(&s.status));
-        let forward = matches!(self.state.course, saga::Course::Forward)
-            && !has(&|status| matches!(status, saga::Status::Failed { .. }));
-        self.state.paused || forward && has(&|status| matches!(status, saga::Status::AwaitingApproval))
+    fn is_asked(&self) -> bool {
+        !saga::questions(&self.state).is_empty()
     }
 }
 

@@ -40,8 +40,23 @@ pub struct StepChange {
     /// The result of a finished step would be another: its action, probe, compensation, `verify`, or the content
     /// of a file that one of them names. Texts, times, retries and `needs` do not count.
     pub result_changed: bool,
+    /// Its action would be another.
+    pub action_changed: bool,
+    /// Its compensation would be another.
+    pub compensation_changed: bool,
+    /// What people are asked before it, or the evidence for that, would be another.
+    pub gate_changed: bool,
+    /// Its probe or its `verify` would be another.
+    pub looks_changed: bool,
     /// The difference as a unified diff, with variables and outputs filled in and secrets masked.
     pub diff: String,
+}
+
+impl StepChange {
+    /// Whether nothing of what decides its result differs but its compensation.
+    pub fn only_compensation(&self) -> bool {
+        self.compensation_changed && !self.action_changed && !self.looks_changed
+    }
 }
 
 /// What became of a step.
@@ -74,20 +89,29 @@ pub fn compare(
     for step in &new.definition.steps {
         match before.get(&step.id) {
             Some(earlier) if alike && *earlier == step => {}
-            None => steps.push(change(step, ChangeKind::Added, true, &diff("", &new.shown(step)))),
+            None => steps.push(whole(step, ChangeKind::Added, diff("", &new.shown(step)))),
             Some(earlier) => {
                 let result_changed = old.result(earlier) != new.result(step);
                 let rendered = diff(&old.shown(earlier), &new.shown(step));
                 if result_changed || *earlier != step || !rendered.is_empty() {
                     let shown =
                         if rendered.is_empty() { diff(&text_of(earlier), &text_of(step)) } else { rendered };
-                    steps.push(change(step, ChangeKind::Changed, result_changed, &shown));
+                    steps.push(StepChange {
+                        id: step.id.clone(),
+                        kind: ChangeKind::Changed,
+                        result_changed,
+                        action_changed: old.action(earlier) != new.action(step),
+                        compensation_changed: old.compensation(earlier) != new.compensation(step),
+                        gate_changed: old.gate(earlier) != new.gate(step),
+                        looks_changed: old.looks(earlier) != new.looks(step),
+                        diff: shown,
+                    });
                 }
             }
         }
     }
     for step in old.definition.steps.iter().filter(|step| !after.contains_key(&step.id)) {
-        steps.push(change(step, ChangeKind::Removed, true, &diff(&old.shown(step), "")));
+        steps.push(whole(step, ChangeKind::Removed, diff(&old.shown(step), "")));
     }
     let (before, after) = (other_parts(old.definition), other_parts(new.definition));
     let differ: Vec<&'static str> =
@@ -100,8 +124,19 @@ pub fn compare(
     Comparison { steps, other: differ, other_diff }
 }
 
-fn change(step: &Step, kind: ChangeKind, result_changed: bool, diff: &str) -> StepChange {
-    StepChange { id: step.id.clone(), kind, result_changed, diff: diff.to_owned() }
+/// A step that only one of the plans has.
+fn whole(step: &Step, kind: ChangeKind, diff: String) -> StepChange {
+    let id = step.id.clone();
+    StepChange {
+        id,
+        kind,
+        result_changed: true,
+        action_changed: true,
+        compensation_changed: true,
+        gate_changed: true,
+        looks_changed: true,
+        diff,
+    }
 }
 
 /// One version of the plan, with what its templates see.
@@ -121,21 +156,35 @@ impl<'a> Side<'a> {
 
     /// The digest over what decides the result of a step.
     fn result(&self, step: &Step) -> String {
-        let compensate = match &step.compensate {
+        let parts = json!({
+            "forward": self.action(step),
+            "compensate": self.compensation(step),
+            "looks": self.looks(step),
+        });
+        sha256(parts.to_string().as_bytes())
+    }
+
+    fn action(&self, step: &Step) -> Value {
+        step.forward.as_ref().map_or(Value::Null, |operation| self.operation(operation))
+    }
+
+    fn compensation(&self, step: &Step) -> Value {
+        match &step.compensate {
             Compensate::Action(operation) => self.operation(operation),
             Compensate::Inverse => json!("inverse"),
             Compensate::Nothing => json!("nothing"),
             Compensate::Irreversible(_) => json!("irreversible"),
-        };
-        let operation =
-            |operation: &Option<Operation>| operation.as_ref().map(|operation| self.operation(operation));
-        let parts = json!({
-            "forward": operation(&step.forward),
-            "probe": operation(&step.probe),
-            "compensate": compensate,
-            "verify": step.verify.iter().map(|check| self.operation(check)).collect::<Vec<_>>(),
-        });
-        sha256(parts.to_string().as_bytes())
+        }
+    }
+
+    fn looks(&self, step: &Step) -> Value {
+        let each =
+            |checks: &[Operation]| checks.iter().map(|check| self.operation(check)).collect::<Vec<_>>();
+        json!({ "probe": each(step.probe.as_slice()), "verify": each(&step.verify) })
+    }
+
+    fn gate(&self, step: &Step) -> Value {
+        self.rendered(&json!(step.gate))
     }
 
     /// An operation, rendered, with contents in the place of files.

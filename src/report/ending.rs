@@ -11,7 +11,9 @@ use super::words::{output, tally, why_cut};
 use super::{Asked, Context, Look};
 use crate::plan::StepId;
 use crate::plan::recorded::OnFailure;
-use crate::saga::{Course, Direction, GateState, Stamp, Standing, State, Status, Verdict, standing};
+use crate::saga::{
+    Course, Direction, GateState, Stamp, Standing, State, Status, Verdict, questions, reached, standing,
+};
 
 /// What is said when the command that was `asked` for stops, or when somebody asks how the run stands.
 ///
@@ -112,6 +114,11 @@ fn open(state: &State, asked: Asked) -> String {
     if state.paused {
         return format!("{run} is paused: nothing new starts.");
     }
+    if let Some(step) = reached(state) {
+        let left = state.steps.iter().filter(|found| !found.status.ended_well()).count();
+        let steps = super::human::count(state.steps.len(), "step");
+        return format!("{run} has come as far as step `{step}`, as asked: {left} of {steps} still to come.");
+    }
     let with = |which: &dyn Fn(&Status) -> bool| -> Vec<StepId> {
         let steps = state.definition.steps.iter().zip(&state.steps);
         steps.filter(|(_, found)| which(&found.status)).map(|(step, _)| step.id.clone()).collect()
@@ -182,8 +189,12 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
                 format!("{}, after {} attempts", guard::line(reason), found.attempts)
             }
             (Status::Failed { reason }, _) => guard::line(reason),
+            (Status::Soaking(soak), Standing::Open) => {
+                let Some(answers) = &soak.ready_lost else { continue };
+                format!("the way back no longer works: {}", super::step::troubles(answers))
+            }
             (Status::AwaitingApproval, Standing::Open) => {
-                lines.extend(asked_for(&step.id, &found.door.gate));
+                lines.extend(asked_for(&step.id, &found.door.gate, state.terms.assume_yes));
                 continue;
             }
             _ => match (found.needs_attention(), stands, &found.trouble) {
@@ -230,7 +241,7 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
     lines
 }
 
-fn asked_for(step: &StepId, gate: &GateState) -> Vec<String> {
+fn asked_for(step: &StepId, gate: &GateState, assume_yes: bool) -> Vec<String> {
     let (GateState::Asked(request) | GateState::Answered(request) | GateState::Open { request, .. }) = gate
     else {
         return Vec::new();
@@ -240,6 +251,15 @@ fn asked_for(step: &StepId, gate: &GateState) -> Vec<String> {
     for each in &request.evidence {
         let seen = format!("    evidence: {}: {}", each.check, shape(&each.answer));
         lines.push(guard::line(&seen));
+    }
+    let shaky: Vec<&str> = request
+        .evidence
+        .iter()
+        .filter(|each| each.answer.verdict != Verdict::Holds)
+        .map(|each| each.check.as_str())
+        .collect();
+    if assume_yes && !shaky.is_empty() {
+        lines.push(guard::line(&format!("    `-y` does not approve it, because of: {}", shaky.join("; "))));
     }
     lines
 }
@@ -293,7 +313,9 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
         Standing::Open => match &state.course {
             Course::Back(_) => way("go on with the rollback", &rollback),
             // Nothing goes on until whoever paused it takes that back.
-            Course::Forward | Course::Resting if state.paused => {}
+            Course::Forward | Course::Resting if state.paused => {
+                way("take the pause back", &format!("runner resume {run}{options}"));
+            }
             Course::Forward | Course::Resting => {
                 let gates: Vec<_> = state
                     .steps
@@ -306,9 +328,26 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
                 let holds = gates
                     .iter()
                     .all(|gate| gate.evidence.iter().all(|each| each.answer.verdict == Verdict::Holds));
+                for step in
+                    questions(state).iter().filter(|asked| asked.request.is_none()).map(|asked| asked.step)
+                {
+                    let approve = format!("runner approve {run} {step}{options}");
+                    way(&format!("go on with step `{step}` without the way back"), &approve);
+                }
                 if gates.is_empty() {
                     way("go on", &apply);
                 } else {
+                    let asked = questions(state);
+                    for step in asked.iter().filter(|asked| asked.request.is_some()).map(|asked| asked.step) {
+                        way(
+                            &format!("approve step `{step}`"),
+                            &format!("runner approve {run} {step}{options}"),
+                        );
+                        way(
+                            &format!("reject step `{step}`, which fails then"),
+                            &format!("runner reject {run} {step}{options}"),
+                        );
+                    }
                     way("go on, and answer at a terminal", &apply);
                     if holds {
                         let yes = format!("runner apply {plan} -y{options}");

@@ -145,6 +145,7 @@ impl Traces {
             | StepEvent::Verified { .. }
             | StepEvent::Failed { .. }
             | StepEvent::Skipped { .. }
+            | StepEvent::Redone { .. }
             | StepEvent::SoakBegan
             | StepEvent::SoakSaved { .. }
             | StepEvent::SoakSampled { .. }

@@ -13,7 +13,8 @@ use super::json::one_line;
 use crate::plan::StepId;
 use crate::plan::recorded::{Definition, Step};
 use crate::saga::{
-    Answer, CutCause, Direction, Event, Evidence, FailureClass, How, Sample, State, StepEvent, Trace, What,
+    Answer, CutCause, Direction, Event, Evidence, FailureClass, How, Sample, State, StepEvent, Taken, Trace,
+    What,
 };
 
 /// The version of every JSON object that is shown.
@@ -78,6 +79,8 @@ struct Fields<'a> {
     changes: Option<Vec<ShownChange<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_step: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +155,7 @@ struct ShownChange<'a> {
     step: Option<&'a str>,
     diff: &'a str,
     voids_approvals: bool,
+    taken: &'static str,
 }
 
 #[derive(Serialize)]
@@ -243,6 +247,7 @@ fn name(what: &What) -> &'static str {
         What::RunOpened { .. } => "run_opened",
         What::RunResumed { .. } => "run_resumed",
         What::PlanAmended { .. } => "plan_amended",
+        What::UntilSet { .. } => "until_set",
         What::Paused { .. } => "paused",
         What::Unpaused { .. } => "unpaused",
         What::CancelRequested { .. } => "cancel_requested",
@@ -273,6 +278,7 @@ fn name(what: &What) -> &'static str {
             StepEvent::Verified { .. } => "verified",
             StepEvent::Failed { .. } => "failed",
             StepEvent::Skipped { .. } => "skipped",
+            StepEvent::Redone { .. } => "redone",
             StepEvent::SoakBegan => "soak_began",
             StepEvent::SoakSaved { .. } => "soak_saved",
             StepEvent::SoakSampled { .. } => "soak_sampled",
@@ -301,9 +307,16 @@ fn fields(what: &What) -> Fields<'_> {
                 step: change.step.as_ref().map(StepId::as_str),
                 diff: &change.diff,
                 voids_approvals: change.matters,
+                taken: match change.taken {
+                    Taken::AsEdited => "as_edited",
+                    Taken::Kept => "kept",
+                    Taken::Redone => "redone",
+                    Taken::Compensation => "compensation",
+                },
             });
             Fields { by: Some(by), changes: Some(changes.collect()), plan: Some(plan(definition)), ..none }
         }
+        What::UntilSet { step, by } => Fields { by: Some(by), until: Some(step.as_str()), ..none },
         What::Paused { by } | What::Unpaused { by } | What::CancelRequested { by } => {
             Fields { by: Some(by), ..none }
         }
@@ -420,6 +433,7 @@ fn step_fields(is: &StepEvent) -> Fields<'_> {
             answers: answers(seen),
             ..none
         },
+        StepEvent::Redone { by } => Fields { by: Some(by), ..none },
         StepEvent::ReadyRegained { by } => Fields { by: by.as_deref(), ..none },
         StepEvent::Resolved { done, outputs, by } => {
             Fields { done: Some(*done), outputs: Some(outputs), by: Some(by), ..none }

@@ -7,8 +7,8 @@ use super::step::{attempt_of, shape, summary, troubles};
 use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Step};
 use crate::saga::{
-    Change, CutCause, Direction, Event, How, Sample, State, Status, StepEvent, StepState, Trace, Verdict,
-    What,
+    Change, CutCause, Direction, Event, How, Sample, State, Status, StepEvent, StepState, Taken, Trace,
+    Verdict, What,
 };
 
 /// Lines of output shown under a failed attempt: enough for most errors, and a screen stays readable.
@@ -114,6 +114,9 @@ pub(super) fn line(state: &State, event: &Event) -> Line {
             line
         }
         What::PlanAmended { changes, by, .. } => amended(changes, by),
+        What::UntilSet { step, by } => {
+            Line::normal(Tone::Plain, "until", format!("by {by}: as far as step `{step}` and what it needs"))
+        }
         What::Paused { by } => Line::normal(Tone::Warn, "paused", format!("by {by}: nothing new starts")),
         What::Unpaused { by } => Line::normal(Tone::Plain, "unpaused", format!("by {by}")),
         What::CancelRequested { by } => Line::normal(
@@ -175,9 +178,12 @@ fn cut_off(state: &State) -> Vec<String> {
 }
 
 fn amended(changes: &[Change], by: &str) -> Line {
-    let name = |change: &Change| match &change.step {
-        Some(step) => step.to_string(),
-        None => "the plan around the steps".to_owned(),
+    let name = |change: &Change| match (&change.step, change.taken) {
+        (Some(step), Taken::AsEdited) => step.to_string(),
+        (Some(step), Taken::Kept) => format!("{step} (its result is kept)"),
+        (Some(step), Taken::Redone) => format!("{step} (it runs again)"),
+        (Some(step), Taken::Compensation) => format!("{step} (its compensation, as approved)"),
+        (None, _) => "the plan around the steps".to_owned(),
     };
     let each: Vec<String> = changes
         .iter()
@@ -310,6 +316,9 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
         StepEvent::Failed { reason } => Line::failure("failed", reason),
         StepEvent::Skipped { by: Some(by), note } => Line::normal(Tone::Plain, "skipped", by_note(by, note)),
         StepEvent::Skipped { by: None, .. } => Line::normal(Tone::Plain, "skipped", "`when` is false"),
+        StepEvent::Redone { by } => {
+            Line::normal(Tone::Plain, "redone", format!("by {by}: it runs again, without looking first"))
+        }
         StepEvent::SoakBegan => {
             let terms = step.soak.as_ref().map_or_else(String::new, |soak| {
                 format!("for {}, a sample every {}", duration(soak.for_ms), duration(soak.every_ms))

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::event::{Change, StepEvent, Terms, What};
-use super::state::{Course, End, GateState, State, Status};
+use super::state::{Course, End, GateState, Said, State, Status};
 use crate::plan::StepId;
 use crate::plan::recorded::Definition;
+use crate::plan::template::uses_outputs;
 
 /// A person's wish. Refused ones change nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,16 @@ pub enum Command {
         definition: Box<Definition>,
         /// What changed.
         changes: Vec<Change>,
+    },
+    /// Go as far as this step and what it needs, until the run is taken on again.
+    Until {
+        /// The step.
+        step: StepId,
+    },
+    /// Run a finished step again.
+    Redo {
+        /// The step.
+        step: StepId,
     },
     /// Start nothing new.
     Pause,
@@ -150,6 +161,28 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
             }
             Ok(vec![What::PlanAmended { definition: definition.clone(), changes: changes.clone(), by }])
         }
+        Command::Until { step } => {
+            find(state, step)?;
+            if !super::fold::may_go_until(state) {
+                return Err(ended(state));
+            }
+            Ok(vec![What::UntilSet { step: step.clone(), by }])
+        }
+        Command::Redo { step } => {
+            let (_, found) = find(state, step)?;
+            if !super::fold::may_redo(state) {
+                return Err(not_forward(state));
+            }
+            if found.status.is_finished() {
+                Ok(vec![of(step, StepEvent::Redone { by })])
+            } else {
+                let why = match found.status {
+                    Status::Skipped => "it was left out, and has no result to do again",
+                    _ => "only a finished step can be done again; this one is still to come to its end",
+                };
+                Err(step_is(step, &found.status, why))
+            }
+        }
         Command::Pause => match (&state.end, state.paused) {
             (Some(_), _) => Err(ended(state)),
             (None, true) => Err(Refusal::Nothing { why: format!("run `{}` is paused already", state.run) }),
@@ -201,12 +234,22 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
             };
             Ok(vec![What::RollbackRequested { to: to.clone(), parallel: (*parallel).max(1), failed, by }])
         }
-        Command::Approve { step, note: _ } if lost(state, step)? => {
+        Command::Approve { step, note } if lost(state, step)? => {
+            let by = if note.is_empty() { by } else { format!("{by} ({note})") };
             Ok(vec![of(step, StepEvent::ReadyRegained { by: Some(by) })])
         }
         Command::Approve { step, note } => {
+            if let Some(said) = approved(state, step)? {
+                let why = format!("step `{step}` was approved already by {}", said.by);
+                return Err(Refusal::Nothing { why });
+            }
             let (request, note) = (asked(state, step)?, note.clone());
             Ok(vec![of(step, StepEvent::Approved { request, by, note })])
+        }
+        Command::Reject { step, note } if lost(state, step)? => {
+            let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+            let reason = format!("the way back no longer works, and {by} does not go on without it{why}");
+            Ok(vec![of(step, StepEvent::Failed { reason })])
         }
         Command::Reject { step, note } => {
             let request = asked(state, step)?;
@@ -215,24 +258,7 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
             let rejected = StepEvent::Rejected { request, by, note: note.clone() };
             Ok(vec![of(step, rejected), of(step, StepEvent::Failed { reason })])
         }
-        Command::Skip { step, note } => {
-            let (_, found) = find(state, step)?;
-            match &found.status {
-                Status::Pending
-                | Status::AwaitingApproval
-                | Status::Retrying { .. }
-                | Status::Failed { .. }
-                    if state.end.is_none() && !matches!(state.course, Course::Back(_)) =>
-                {
-                    Ok(vec![of(step, StepEvent::Skipped { by: Some(by), note: note.clone() })])
-                }
-                status => Err(Refusal::StepIs {
-                    step: step.clone(),
-                    word: status.word().to_owned(),
-                    why: "only a step that has not begun or has failed can be skipped".to_owned(),
-                }),
-            }
-        }
+        Command::Skip { step, note } => skip(state, step, note, by),
         Command::Resolve { step, done, outputs } => {
             let (_, found) = find(state, step)?;
             if found.needs_attention().is_none() {
@@ -265,26 +291,70 @@ fn lost(state: &State, step: &StepId) -> Result<bool, Refusal> {
     Ok(lost && state.end.is_none() && state.course == Course::Forward)
 }
 
+/// The yes that a step's present request was answered with.
+fn approved<'a>(state: &'a State, step: &StepId) -> Result<Option<&'a Said>, Refusal> {
+    let (_, found) = find(state, step)?;
+    Ok(match &found.door.gate {
+        GateState::Answered(request) | GateState::Open { request, .. } => request.said.as_ref(),
+        GateState::Shut | GateState::Asked(_) => None,
+    })
+}
+
+/// The request that a step waits for an answer to.
 fn asked(state: &State, step: &StepId) -> Result<u64, Refusal> {
     let (_, found) = find(state, step)?;
-    if state.end.is_some() {
-        return Err(ended(state));
+    if state.end.is_some() || matches!(state.course, Course::Back(_)) {
+        return Err(not_forward(state));
     }
-    if matches!(state.course, Course::Back(_)) {
-        let why = "is being rolled back".to_owned();
-        return Err(Refusal::RunIs { run: state.run.to_string(), why });
+    let why = match (&found.status, &found.door.gate) {
+        (Status::AwaitingApproval, GateState::Asked(request)) => return Ok(request.seq),
+        (_, GateState::Answered(request) | GateState::Open { request, .. }) => match &request.said {
+            Some(said) => format!("it was approved already by {}", said.by),
+            None => "it was approved already".to_owned(),
+        },
+        (Status::Failed { reason }, GateState::Shut | GateState::Asked(_)) => reason.clone(),
+        (_, GateState::Shut | GateState::Asked(_)) => "nobody is asked for approval there".to_owned(),
+    };
+    Err(step_is(step, &found.status, &why))
+}
+
+/// Leaves a step out, unless a step that is still to come uses what only this one would put out.
+fn skip(state: &State, step: &StepId, note: &str, by: String) -> Result<Vec<What>, Refusal> {
+    let (_, found) = find(state, step)?;
+    if state.end.is_some() || matches!(state.course, Course::Back(_)) {
+        return Err(not_forward(state));
     }
-    match (&found.status, &found.door.gate) {
-        (Status::AwaitingApproval, GateState::Asked(request)) => Ok(request.seq),
-        (status, gate) => Err(Refusal::StepIs {
-            step: step.clone(),
-            word: status.word().to_owned(),
-            why: match gate {
-                GateState::Answered(_) | GateState::Open { .. } => "it was approved already".to_owned(),
-                GateState::Shut | GateState::Asked(_) => "nobody is asked for approval there".to_owned(),
-            },
-        }),
+    match &found.status {
+        Status::Pending | Status::AwaitingApproval | Status::Retrying { .. } | Status::Failed { .. } => {}
+        status => {
+            return Err(step_is(step, status, "only a step that has not begun or has failed can be skipped"));
+        }
     }
+    let steps = state.definition.steps.iter().zip(&state.steps);
+    let mut to_come = steps.filter(|(_, other)| !other.status.ended_well() && other.when != Some(false));
+    if found.outputs.is_none()
+        && let Some((user, _)) = to_come.find(|(other, _)| other.id != *step && uses_outputs(other, step))
+    {
+        let why =
+            format!("step `{}`, which is still to come, uses an output of it: skip that one first", user.id);
+        return Err(step_is(step, &found.status, &why));
+    }
+    Ok(vec![of(step, StepEvent::Skipped { by: Some(by), note: note.to_owned() })])
+}
+
+fn step_is(step: &StepId, status: &Status, why: &str) -> Refusal {
+    Refusal::StepIs { step: step.clone(), word: status.word().to_owned(), why: why.to_owned() }
+}
+
+/// Why nothing goes forward in this run.
+fn not_forward(state: &State) -> Refusal {
+    if state.end.is_some() && state.end != Some(End::Complete)
+        || !matches!(state.course, Course::Back(_)) && !state.cancelling
+    {
+        return ended(state);
+    }
+    let why = if state.cancelling { "is being cancelled" } else { "is being rolled back" };
+    Refusal::RunIs { run: state.run.to_string(), why: why.to_owned() }
 }
 
 fn ended(state: &State) -> Refusal {

@@ -100,12 +100,12 @@ impl Ask {
         }
     }
 
-    /// Whether waiting for it is waiting for the world and not for us: `--no-wait` does not.
+    /// Whether waiting for it is waiting for the world and not for us: `--no-wait` does not. A probe that could not
+    /// look is looked at again by whoever comes next.
     pub fn is_long(&self) -> bool {
         match self {
-            Ask::Sample(_) | Ask::Ready(_) | Ask::Gone { .. } => true,
+            Ask::Sample(_) | Ask::Ready(_) | Ask::Gone { .. } | Ask::Probe(_) => true,
             Ask::When(_)
-            | Ask::Probe(_)
             | Ask::Evidence(_)
             | Ask::PreImage(_)
             | Ask::Act { .. }
@@ -156,6 +156,9 @@ pub struct Decision {
     pub start: Vec<Start>,
     /// Decide again after this many milliseconds, if nothing happens before.
     pub wake_ms: Option<u64>,
+    /// Decide again after this many milliseconds as well, if somebody is still there: what waits for a person lapses
+    /// then. Nobody waits for it.
+    pub lapse_ms: Option<u64>,
 }
 
 impl Decision {
@@ -165,6 +168,10 @@ impl Decision {
 
     pub(super) fn wake(&mut self, in_ms: u64) {
         self.wake_ms = Some(self.wake_ms.map_or(in_ms, |before| before.min(in_ms)));
+    }
+
+    pub(super) fn lapse(&mut self, in_ms: u64) {
+        self.lapse_ms = Some(self.lapse_ms.map_or(in_ms, |before| before.min(in_ms)));
     }
 
     /// Starts a look unless it is in flight already; the first at once, later ones after `pause(tries)`.
@@ -236,7 +243,7 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
             }
             Status::Retrying { pause } => {
                 let left = pause.left_ms(&now.at);
-                if holding || !state.index.needs_met(place) {
+                if holding || !state.index.needs_met(place) || !state.index.wanted(place) {
                     // A new attempt would be a new start; an amendment may have given it a new need.
                 } else if left > 0 {
                     decision.wake(left);
@@ -254,12 +261,12 @@ fn forward(state: &State, session: &Session, now: &Moment, decision: &mut Decisi
                 settle::settle(session, now, (step, found), cut, true, decision);
             }
             Status::AwaitingApproval => {
-                if !state.cancelling {
-                    door::gate(state, session, step, found, decision);
+                if !state.cancelling && state.index.wanted(place) {
+                    door::gate(state, session, now, (step, found), holding, decision);
                 }
             }
             Status::Soaking(soaking) => {
-                if !holding {
+                if !holding && state.index.wanted(place) {
                     watch::soak(session, now, step, soaking, decision);
                 }
             }

@@ -7,8 +7,8 @@ use super::decide::{Ask, Decision, POLL_MS, Session, unknown_pause};
 use super::event::StepEvent;
 use super::outcome::{Direction, Verdict};
 use super::settle::SETTLE_MS;
-use super::state::{GateState, Seen, State, Status, StepState};
-use super::time::Moment;
+use super::state::{GateState, Request, Seen, State, Status, StepState};
+use super::time::{Moment, Stamp};
 use super::{has_probe, takes_pre_image};
 use crate::plan::WindowState;
 use crate::plan::recorded::Step;
@@ -27,12 +27,13 @@ pub(super) fn door(
 ) {
     let (step, found) = (&state.definition.steps[place], &state.steps[place]);
     // A look at the door takes a place in flight; one that is under way has it already.
-    let mut look = |ask: Ask, decision: &mut Decision| {
+    let mut look_after = |ask: Ask, decision: &mut Decision, pause: fn(u32) -> u64| {
         if !session.in_flight.contains(&ask) && *slots > 0 {
             *slots -= 1;
-            decision.look(session, ask, unknown_pause);
+            decision.look(session, ask, pause);
         }
     };
+    let mut look = |ask: Ask, decision: &mut Decision| look_after(ask, decision, unknown_pause);
     if step.when.is_some() {
         match found.when {
             None => return look(Ask::When(step.id.clone()), decision),
@@ -74,8 +75,9 @@ pub(super) fn door(
             // Legal only while awaiting approval; a pending step never has them.
             GateState::Asked(_) | GateState::Answered(_) => return,
             GateState::Open { request, at } => {
+                let since = request.said.as_ref().map_or(at, |said| &said.at);
                 if let Some(expires) = gate.expires_ms
-                    && now.at.since_ms(at) >= expires
+                    && now.at.since_ms(since) >= expires
                 {
                     let why = "it expired before the step could start".to_owned();
                     return decision.append(step, StepEvent::ApprovalVoided { request: request.seq, why });
@@ -96,7 +98,7 @@ pub(super) fn door(
         Free::Never(reason) => return decision.append(step, StepEvent::Failed { reason }),
     }
     if probing && found.door.probe.as_ref().is_some_and(|seen| now.at.since_ms(&seen.at) > FRESH_MS) {
-        return look(Ask::Probe(step.id.clone()), decision);
+        return look_after(Ask::Probe(step.id.clone()), decision, |_| 0);
     }
     let Some(forward) = &step.forward else {
         if step.soak.is_some() {
@@ -202,19 +204,44 @@ fn will_let_go(state: &State, direction: Direction, resource: &str, owner: &str)
 pub(super) fn gate(
     state: &State,
     session: &Session,
-    step: &Step,
-    found: &StepState,
+    now: &Moment,
+    (step, found): (&Step, &StepState),
+    holding: bool,
     decision: &mut Decision,
 ) {
+    let void = |request: &Request, why: &str| StepEvent::ApprovalVoided {
+        request: request.seq,
+        why: why.to_owned(),
+    };
+    let expires = step.gate.as_ref().and_then(|gate| gate.expires_ms);
+    let left_ms = |since: &Stamp| expires.map(|expires| expires.saturating_sub(now.at.since_ms(since)));
     match &found.door.gate {
         GateState::Asked(request) => {
+            match left_ms(&request.at) {
+                Some(0) => return decision.append(step, void(request, "nobody answered before it expired")),
+                Some(left) => decision.lapse(left),
+                None => {}
+            }
+            if holding {
+                return;
+            }
             let all_hold = request.evidence.iter().all(|e| e.answer.verdict == Verdict::Holds);
-            if state.terms.assume_yes && all_hold && !state.paused && state.index.failed.is_empty() {
+            let evidence = Ask::Evidence(step.id.clone());
+            if state.terms.assume_yes && all_hold {
                 let (by, note) = ("-y".to_owned(), String::new());
                 decision.append(step, StepEvent::Approved { request: request.seq, by, note });
+            } else if request.seq < state.resumed && !session.tries.contains_key(&evidence) {
+                // Asked by a process that is gone: what it saw may be so no more.
+                decision.look(session, evidence, unknown_pause);
             }
         }
-        GateState::Answered(_) => decision.look(session, Ask::Evidence(step.id.clone()), unknown_pause),
+        GateState::Answered(request) => {
+            let since = request.said.as_ref().map_or(&request.at, |said| &said.at);
+            if left_ms(since) == Some(0) {
+                return decision.append(step, void(request, "it expired before the step could start"));
+            }
+            decision.look(session, Ask::Evidence(step.id.clone()), unknown_pause);
+        }
         // A rejection whose second half was lost with the process that wrote it.
         GateState::Shut => {
             let reason = found.trouble.clone().unwrap_or_else(|| "rejected".to_owned());

@@ -59,6 +59,14 @@ pub enum What {
         /// Who asked for it.
         by: String,
     },
+    /// Until the run is taken on again it goes forward to this step and what that needs, and no further
+    /// (`--until`). Since version 2.
+    UntilSet {
+        /// The step.
+        step: StepId,
+        /// Who asked for it.
+        by: String,
+    },
     /// Nothing new starts until the run is unpaused.
     Paused {
         /// Who asked for it.
@@ -125,6 +133,31 @@ pub struct Change {
     /// Whether approvals that rest on this step are void.
     #[serde(default)]
     pub matters: bool,
+    /// How a change of a finished step was taken.
+    #[serde(default, skip_serializing_if = "Taken::is_as_edited")]
+    pub taken: Taken,
+}
+
+/// How an edit of a step is taken into its run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// As it stands in the file: the step is not finished, or the edit does not touch what its result rests on.
+    #[default]
+    AsEdited,
+    /// The finished step keeps its result (`--keep`).
+    Kept,
+    /// The finished step runs again (`--redo`).
+    Redone,
+    /// The finished step has another compensation from here on: who amended the plan has read this diff and approved
+    /// it (`--amend`).
+    Compensation,
+}
+
+impl Taken {
+    fn is_as_edited(&self) -> bool {
+        *self == Taken::AsEdited
+    }
 }
 
 /// What happened to a step.
@@ -304,6 +337,12 @@ pub enum StepEvent {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
     },
+    /// A finished step runs again, without a look at its probe first (`--redo`). It keeps its pre-image; approvals
+    /// that rest on it are void, and a soak that depends on it begins anew. Since version 2.
+    Redone {
+        /// Who asked for it.
+        by: String,
+    },
     /// The soak began.
     SoakBegan,
     /// Good samples were saved.
@@ -398,6 +437,7 @@ impl What {
             What::RunOpened { .. }
             | What::RunResumed { .. }
             | What::PlanAmended { .. }
+            | What::UntilSet { .. }
             | What::Paused { .. }
             | What::Unpaused { .. }
             | What::CancelRequested { .. }

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::event::{Event, StepEvent, Terms, What};
+use super::event::{Change, Event, StepEvent, Taken, Terms, What};
 use super::index::Index;
 use super::memory::Memory;
 use super::outcome::{CutCause, Direction, Verdict};
 use super::settle::{SETTLE_MS, by_the_world};
 use super::soak::Soaking;
 use super::state::{
-    Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
+    Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
 };
 use super::time::{Stamp, Wait};
 use crate::plan::StepId;
@@ -85,6 +85,8 @@ pub fn opened(event: Event) -> Result<State, Illegal> {
         last: at,
         course: Course::Forward,
         end: None,
+        until: None,
+        resumed: 0,
         paused: false,
         cancelling: false,
         terms: Terms { forward: true, fresh_budget: true, assume_yes: false },
@@ -114,7 +116,9 @@ pub fn fold(state: &mut State, event: &Event) -> Result<(), Illegal> {
                 .ok_or_else(|| Illegal::NoSuchStep { seq: event.seq, step: step.clone() })?;
             let before = state.steps[place].status.clone();
             let legal = run_admits(state, place, is) && step_event(state, place, is, event);
-            if legal {
+            if legal && matches!(is, StepEvent::Redone { .. }) {
+                state.index = Index::of(state);
+            } else if legal {
                 let mut index = std::mem::take(&mut state.index);
                 index.changed(state, place, &before);
                 state.index = index;
@@ -124,6 +128,7 @@ pub fn fold(state: &mut State, event: &Event) -> Result<(), Illegal> {
         What::RunOpened { .. }
         | What::RunResumed { .. }
         | What::PlanAmended { .. }
+        | What::UntilSet { .. }
         | What::Paused { .. }
         | What::Unpaused { .. }
         | What::CancelRequested { .. }
@@ -156,15 +161,19 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             }
             let taken_over = *token > state.token;
             state.token = *token;
+            (state.until, state.resumed) = (None, event.seq);
             resume(state, terms, event.at, taken_over);
         }
         What::PlanAmended { definition, changes, .. } => {
-            if !may_amend(state, definition) {
+            if !may_amend(state, definition) || !changes.iter().all(|change| may_take(state, change)) {
                 return false;
             }
             let matters: BTreeSet<_> =
                 changes.iter().filter(|c| c.matters).filter_map(|c| c.step.as_ref()).collect();
             amend(state, definition, &matters);
+        }
+        What::UntilSet { step, .. } if may_go_until(state) && state.place(step).is_some() => {
+            state.until = Some(step.clone());
         }
         What::Paused { .. } if state.end.is_none() && !state.paused => state.paused = true,
         What::Unpaused { .. } if state.paused => state.paused = false,
@@ -177,7 +186,10 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             if matches!(state.end, Some(End::RolledBack { .. })) || !widens(state, to.as_ref()) {
                 return false;
             }
-            state.end = None;
+            if state.end.take().is_some() {
+                // While it was closed nobody took its waits over.
+                state.steps.iter_mut().for_each(|step| anchor(&mut step.status, event.at));
+            }
             state.cancelling = false;
             state.paused = false;
             state.course = Course::Back(Back {
@@ -212,7 +224,8 @@ fn run_event(state: &mut State, event: &Event) -> bool {
         What::Completed if state.end.is_none() && state.index.all_ended_well() => {
             state.end = Some(End::Complete);
         }
-        What::Paused { .. }
+        What::UntilSet { .. }
+        | What::Paused { .. }
         | What::Unpaused { .. }
         | What::CancelRequested { .. }
         | What::Cancelled
@@ -307,6 +320,27 @@ fn resume(state: &mut State, terms: &Terms, at: Stamp, taken_over: bool) {
     }
 }
 
+/// The waits of a run that is opened again go on by the clock of who opens it.
+fn anchor(status: &mut Status, at: Stamp) {
+    match status {
+        Status::Retrying { pause } | Status::CompensationRetrying { pause } => *pause = pause.anchored(at),
+        Status::Verifying(Verifying { within, .. })
+        | Status::UndoingCheck { within, .. }
+        | Status::Interrupted(Interrupted { within, .. }) => *within = Wait::new(at, within.length_ms),
+        Status::Pending
+        | Status::AwaitingApproval
+        | Status::Running { .. }
+        | Status::Soaking(_)
+        | Status::Done
+        | Status::Satisfied
+        | Status::Skipped
+        | Status::Failed { .. }
+        | Status::Compensating { .. }
+        | Status::Compensated
+        | Status::CompensationFailed { .. } => {}
+    }
+}
+
 /// A run that was closed or rolled back stays as it is, and what the run has touched stays in it.
 pub(super) fn may_amend(state: &State, definition: &Definition) -> bool {
     let stays: BTreeSet<&StepId> = definition.steps.iter().map(|step| &step.id).collect();
@@ -314,6 +348,46 @@ pub(super) fn may_amend(state: &State, definition: &Definition) -> bool {
     let mut steps = state.definition.steps.iter().zip(&state.steps);
     matches!(state.end, None | Some(End::Complete))
         && steps.all(|(step, found)| stays.contains(&step.id) || !touched(found))
+}
+
+/// Whether a change may be taken as it says: only a finished step keeps its result, runs again or has its
+/// compensation replaced, and the last only when there is something of ours to undo.
+fn may_take(state: &State, change: &Change) -> bool {
+    let found = change.step.as_ref().and_then(|step| state.step(step)).map(|(_, found)| found);
+    match change.taken {
+        Taken::AsEdited => true,
+        Taken::Kept | Taken::Redone => found.is_some_and(|found| found.status.is_finished()),
+        Taken::Compensation => found.is_some_and(|found| found.status.is_finished() && found.owned),
+    }
+}
+
+/// Whether a process may be told how far to go: the run is not over for good.
+pub(super) fn may_go_until(state: &State) -> bool {
+    matches!(state.end, None | Some(End::Complete))
+}
+
+/// Whether a finished step may run again: forward, and not in a run that is closed, being closed or going back.
+pub(super) fn may_redo(state: &State) -> bool {
+    may_go_until(state) && !state.cancelling && !matches!(state.course, Course::Back(_))
+}
+
+/// A finished step is to be begun again, and what rests on it is not as it was.
+fn redo(state: &mut State, place: usize) {
+    let step = &mut state.steps[place];
+    (step.status, step.redo, step.door, step.trouble) = (Status::Pending, true, Door::default(), None);
+    (step.spent, step.cuts, step.ended_at) = (0, 0, None);
+    let after = state.index.after(Some(&state.definition.steps[place].id));
+    for p in (0..state.steps.len()).filter(|&p| after.contains(p)) {
+        let step = &mut state.steps[p];
+        // A soak would have watched what is there no more.
+        if matches!(step.status, Status::AwaitingApproval | Status::Soaking(_)) {
+            step.status = Status::Pending;
+        }
+        if matches!(step.status, Status::Pending) {
+            step.door = Door::default();
+        }
+    }
+    state.end = None;
 }
 
 /// Whether a rollback may be asked for: an unfinished one may undo more than was asked for first, not less.
@@ -324,6 +398,9 @@ pub(super) fn widens(state: &State, to: Option<&StepId>) -> bool {
 
 /// Whether the run as a whole admits an event about this step.
 fn run_admits(state: &State, place: usize, is: &StepEvent) -> bool {
+    if matches!(is, StepEvent::Redone { .. }) {
+        return may_redo(state);
+    }
     if state.end.is_some() {
         return matches!(is, StepEvent::Resolved { .. });
     }
@@ -339,7 +416,8 @@ fn run_admits(state: &State, place: usize, is: &StepEvent) -> bool {
     let begins_back = matches!(is, StepEvent::Started { direction: Direction::Compensation, .. });
     let goes_back = begins_back || matches!(is, StepEvent::Compensated { .. });
     let forward = state.course == Course::Forward && state.terms.forward;
-    let admitted = forward && !held && state.index.failed.is_empty() && state.index.needs_met(place);
+    let wanted = state.index.wanted(place) && state.index.needs_met(place);
+    let admitted = forward && !held && state.index.failed.is_empty() && wanted;
     (!begins || admitted)
         && (!begins_back || !held)
         && (!goes_back || back && state.index.undoable.contains(&place))
@@ -417,12 +495,13 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         }
         (StepEvent::ApprovalRequested { question, evidence }, Status::Pending) => {
             let (question, evidence) = (question.clone(), evidence.clone());
-            step.door.gate = GateState::Asked(Request { seq: event.seq, at, question, evidence });
+            step.door.gate = GateState::Asked(Request { seq: event.seq, at, question, evidence, said: None });
             step.status = Status::AwaitingApproval;
         }
-        (StepEvent::Approved { request, .. }, Status::AwaitingApproval) => match &step.door.gate {
+        (StepEvent::Approved { request, by, note }, Status::AwaitingApproval) => match &step.door.gate {
             GateState::Asked(asked) if asked.seq == *request => {
-                step.door.gate = GateState::Answered(asked.clone());
+                let said = Some(Said { by: by.clone(), at, note: note.clone() });
+                step.door.gate = GateState::Answered(Request { said, ..asked.clone() });
             }
             GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
                 return false;
@@ -480,7 +559,6 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         ) if *attempt == step.attempts + 1 => {
             step.attempts = *attempt;
             step.owned = true;
-            step.redo = false;
             step.started = event.seq;
             step.started_at = Some(at);
             step.ended_at = None;
@@ -582,7 +660,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         (StepEvent::Verified { .. }, Status::Verifying(found)) => {
             step.status = if found.satisfied { Status::Satisfied } else { Status::Done };
             step.ended_at = Some(at);
-            step.trouble = None;
+            (step.trouble, step.redo) = (None, false);
             (step.spent, step.cuts) = (0, 0);
             let frees = plan.frees.clone();
             let_go(state, &frees);
@@ -603,10 +681,11 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             StepEvent::Skipped { note, .. },
             Status::Pending | Status::AwaitingApproval | Status::Retrying { .. } | Status::Failed { .. },
         ) => {
-            step.status = Status::Skipped;
+            (step.status, step.redo) = (Status::Skipped, false);
             step.trouble = (!note.is_empty()).then(|| note.clone());
             step.ended_at = Some(at);
         }
+        (StepEvent::Redone { .. }, status) if status.is_finished() => redo(state, place),
         (StepEvent::SoakBegan, Status::Pending) => {
             step.started_at = Some(at);
             step.status = Status::Soaking(Box::new(Soaking::began(at)));
@@ -625,7 +704,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             soak.ready_waived = by.is_some();
         }
         (StepEvent::SoakPassed, Status::Soaking(_)) => {
-            step.status = Status::Done;
+            (step.status, step.redo) = (Status::Done, false);
             step.ended_at = Some(at);
         }
         (StepEvent::UndoneLooked { answers }, Status::UndoingCheck { last, .. }) => {
@@ -697,6 +776,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             | StepEvent::Verified { .. }
             | StepEvent::Failed { .. }
             | StepEvent::Skipped { .. }
+            | StepEvent::Redone { .. }
             | StepEvent::SoakBegan
             | StepEvent::SoakSaved { .. }
             | StepEvent::SoakSampled { .. }

@@ -30,7 +30,9 @@ pub(super) struct Index {
     unmet: Vec<usize>,
     /// How many steps have not ended well.
     unfinished: usize,
-    /// Pending steps whose needs are met.
+    /// With `--until`: that step and everything it needs, however far.
+    until: Option<Places>,
+    /// Pending steps whose needs are met and that the present process goes as far as.
     pub(super) ready: BTreeSet<usize>,
     /// Steps that are neither pending nor at rest: something is to be decided about them.
     pub(super) moving: BTreeSet<usize>,
@@ -79,6 +81,7 @@ impl Index {
             graph,
             ..Self::default()
         };
+        index.until = state.until.as_ref().map(|until| index.up_to(until));
         for place in 0..state.steps.len() {
             index.sort(state, place);
         }
@@ -102,6 +105,7 @@ impl Index {
 
     fn sort(&mut self, state: &State, place: usize) {
         let status = &state.steps[place].status;
+        let ready = matches!(status, Status::Pending) && self.unmet[place] == 0 && self.wanted(place);
         let put = |set: &mut BTreeSet<usize>, belongs: bool| {
             if belongs {
                 set.insert(place)
@@ -109,7 +113,7 @@ impl Index {
                 set.remove(&place)
             };
         };
-        put(&mut self.ready, matches!(status, Status::Pending) && self.unmet[place] == 0);
+        put(&mut self.ready, ready);
         put(&mut self.moving, is_moving(status));
         put(&mut self.failed, matches!(status, Status::Failed { .. }));
     }
@@ -164,6 +168,23 @@ impl Index {
     /// Whether everything that a step needs has ended well.
     pub(super) fn needs_met(&self, place: usize) -> bool {
         self.unmet[place] == 0
+    }
+
+    /// Whether the present process goes as far as this step.
+    pub(super) fn wanted(&self, place: usize) -> bool {
+        self.until.as_ref().is_none_or(|until| until.contains(place))
+    }
+
+    /// A step and everything that it needs, however far; nothing when there is no such step.
+    fn up_to(&self, until: &StepId) -> Places {
+        let mut wanted = vec![false; self.unmet.len()];
+        let mut open: Vec<usize> = self.place(until).into_iter().collect();
+        while let Some(place) = open.pop() {
+            if !std::mem::replace(&mut wanted[place], true) {
+                open.extend(self.graph.needs(place));
+            }
+        }
+        Places(wanted)
     }
 
     /// What came after a step: everything that depends on it, however far. Without a step: everything.

@@ -25,7 +25,7 @@ mod watch;
 
 pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
-pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Terms, What};
+pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Taken, Terms, What};
 pub use fold::{Illegal, fold, open, opened};
 pub use kept::{Kept, resumes_quietly, with_tails};
 pub use memory::Memory;
@@ -34,9 +34,9 @@ pub use outcome::{
 };
 pub use receive::{Reply, receive, unsaved};
 pub use soak::{Sample, Soaking, Stand, Tail};
-pub use standing::{Standing, standing};
+pub use standing::{Question, Standing, questions, reached, standing};
 pub use state::{
-    Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
+    Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
 };
 pub use time::{Moment, Stamp, Wait, backoff_ms};
 
@@ -85,6 +85,9 @@ pub struct Advance {
     pub start: Vec<Start>,
     /// Decide again after this many milliseconds, if nothing happens before.
     pub wake_ms: Option<u64>,
+    /// Decide again after this many milliseconds as well, if somebody is still there: what waits for a person lapses
+    /// then. Nobody waits for it.
+    pub lapse_ms: Option<u64>,
 }
 
 /// Folds what was received, then decides until there is nothing more to append.
@@ -103,7 +106,7 @@ pub fn advance(
     let mut all = Advance::default();
     record(state, session, received, now, &mut all.append)?;
     loop {
-        let Decision { append, start, wake_ms } = decide(state, session, now);
+        let Decision { append, start, wake_ms, lapse_ms } = decide(state, session, now);
         for start in &start {
             session.in_flight.insert(start.ask.clone());
             if let Ask::Sample(step) = &start.ask {
@@ -111,7 +114,7 @@ pub fn advance(
             }
         }
         all.start.extend(start);
-        all.wake_ms = wake_ms;
+        (all.wake_ms, all.lapse_ms) = (wake_ms, lapse_ms);
         if append.is_empty() {
             if !state.index.failed.is_empty() || !matches!(state.course, Course::Forward) {
                 // A failure in a later pass stops the looks at doors of the passes before it.
@@ -155,13 +158,23 @@ fn forget(session: &mut Session, what: &What) {
             session.tails.values_mut().for_each(|tail| tail.memory = Memory::default());
         }
         if matches!(what, What::RolledBack | What::PlanAmended { .. }) {
-            // What was looked at before says nothing about what was undone or changed since.
-            let looks = |ask: &&Ask| !matches!(ask, Ask::Act { .. } | Ask::Settle { .. });
-            session.outdated = session.in_flight.iter().filter(looks).cloned().collect();
+            outdate(session);
         }
         return;
     };
     match is {
+        StepEvent::Redone { .. } => {
+            session.tries.clear();
+            outdate(session);
+        }
+        StepEvent::Approved { .. } => {
+            // The evidence is looked at again from here on, and not as it was seen before the answer.
+            let evidence = Ask::Evidence(step.clone());
+            if session.in_flight.contains(&evidence) {
+                session.outdated.insert(evidence);
+            }
+            session.tries.retain(|ask, _| ask.step() != step);
+        }
         StepEvent::SoakSaved { .. } | StepEvent::SoakBegan => {
             session.tails.remove(step);
             session.tries.retain(|ask, _| ask.step() != step);
@@ -176,4 +189,10 @@ fn forget(session: &mut Session, what: &What) {
             session.tries.retain(|ask, _| ask.step() != step);
         }
     }
+}
+
+/// What was looked at before says nothing about what was undone or changed since.
+fn outdate(session: &mut Session) {
+    let looks = |ask: &&Ask| !matches!(ask, Ask::Act { .. } | Ask::Settle { .. });
+    session.outdated = session.in_flight.iter().filter(looks).cloned().collect();
 }

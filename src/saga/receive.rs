@@ -216,6 +216,13 @@ fn probed_after_cut(
 ) -> Vec<StepEvent> {
     let (direction, attempt) = (cut.direction, cut.attempt);
     match answer.verdict {
+        // It held before this attempt already.
+        Verdict::Holds if found.redo => {
+            let reason = format!(
+                "attempt {attempt} was to do the step again and was cut off; its goal holds, but did so before as well"
+            );
+            vec![StepEvent::AttentionNeeded { reason }]
+        }
         Verdict::Holds => {
             let outputs = answer.outputs.clone();
             let how = How::Probe(answer);
@@ -268,6 +275,21 @@ fn evidenced(found: &StepState, question: String, evidence: Vec<Evidence>) -> Ve
                 }
                 None => vec![StepEvent::GateOpened { request: request_seq, evidence }],
             }
+        }
+        // Another process asked, and things may have changed since.
+        (Status::AwaitingApproval, GateState::Asked(request)) => {
+            let alike = request.evidence.len() == evidence.len()
+                && request
+                    .evidence
+                    .iter()
+                    .zip(&evidence)
+                    .all(|(then, now)| then.answer.verdict == now.answer.verdict);
+            if alike {
+                return Vec::new();
+            }
+            let why = "the evidence is another than when it was asked for".to_owned();
+            let void = StepEvent::ApprovalVoided { request: request.seq, why };
+            vec![void, StepEvent::ApprovalRequested { question, evidence }]
         }
         _ => Vec::new(),
     }

@@ -49,7 +49,8 @@ pub(super) fn settle(
             }
         }
         Direction::Forward if !forward => {}
-        Direction::Forward if has_probe(step) => {
+        // What is done again may hold from before: a probe says nothing then that running it again would not.
+        Direction::Forward if has_probe(step) && !(found.redo && step.idempotent) => {
             decision.look(session, Ask::SettleProbe(step.id.clone()), unknown_pause);
         }
         Direction::Forward if step.idempotent => {

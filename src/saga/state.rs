@@ -33,6 +33,12 @@ pub struct State {
     pub course: Course,
     /// How it ended, if it did.
     pub end: Option<End>,
+    /// The present process goes as far as this step and what that needs, and no further.
+    #[serde(default)]
+    pub until: Option<StepId>,
+    /// The sequence number of the event with which the present process took it on.
+    #[serde(default)]
+    pub resumed: u64,
     /// A person paused it.
     pub paused: bool,
     /// A person cancelled it, and something in flight still settles.
@@ -178,6 +184,21 @@ pub struct Request {
     pub question: String,
     /// What was seen then.
     pub evidence: Vec<Evidence>,
+    /// The yes that it was answered with.
+    #[serde(default)]
+    pub said: Option<Said>,
+}
+
+/// A person's yes to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who.
+    pub by: String,
+    /// When: an approval that expires does so from here on.
+    pub at: Stamp,
+    /// Why.
+    #[serde(default)]
+    pub note: String,
 }
 
 /// Where a step is.
@@ -338,6 +359,11 @@ impl Status {
             Status::Compensated => "compensated",
             Status::CompensationFailed { .. } => "compensation_failed",
         }
+    }
+
+    /// Whether the step has a result that stands: it does not run again by itself.
+    pub fn is_finished(&self) -> bool {
+        matches!(self, Status::Done | Status::Satisfied)
     }
 
     /// Whether steps that need this one may start.

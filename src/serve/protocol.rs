@@ -131,6 +131,9 @@ pub struct RestLine {
     pub wake_ms: Option<u64>,
     /// A person stopped the process that drove it.
     pub stopped: bool,
+    /// The exit code that goes with what stopped it.
+    #[serde(default)]
+    pub signal: Option<u8>,
     /// Its first wishes were refused.
     pub refused: Option<Refusal>,
     /// It could not go on.

@@ -288,7 +288,8 @@ async fn follow(holder: &Holder, writer: &mut OwnedWriteHalf, run: RunId, from: 
     let rest = match holder.ended(&run).await.as_deref() {
         None => RestLine::default(),
         Some(Ended::Rest(rest)) => {
-            RestLine { wake_ms: rest.wake_ms, stopped: rest.stopped, ..RestLine::default() }
+            let signal = holder.stopped_by();
+            RestLine { wake_ms: rest.wake_ms, stopped: rest.stopped, signal, ..RestLine::default() }
         }
         Some(Ended::Refused(refusal)) => RestLine { refused: Some(refusal.clone()), ..RestLine::default() },
         Some(Ended::Failed(problem)) => RestLine { error: Some(chain(problem)), ..RestLine::default() },

@@ -217,7 +217,7 @@ fn check_rest(lab: &Lab, rest: &Rest, patience: Patience) {
             assert!(next.start.iter().all(|start| start.ask.is_long()), "it rests before {:?}", next.start);
             assert_eq!(rest.wake_ms.is_some(), next.wake_ms.is_some() || !next.start.is_empty());
         }
-        Patience::Timers | Patience::Everything => {
+        Patience::Timers | Patience::Gates | Patience::Everything => {
             assert!(next.start.is_empty(), "it rests before {:?}", next.start);
             assert!(next.wake_ms.is_none(), "it rests before its time");
             if patience == Patience::Everything && rest.standing == Standing::Open && !waits_for_ever(rest) {

@@ -231,7 +231,12 @@ pub(crate) fn meddled() -> Story {
     story.step("stop-old", StepEvent::ApprovalVoided { request, why });
     definition.steps[1].timeout_ms = 300_000;
     let diff = "--- recorded\n+++ plan file\n@@ -3 +3 @@\n-timeout = \"10m\"\n+timeout = \"5m\"\n";
-    let change = runner::saga::Change { step: Some(id("stop-old")), diff: diff.to_owned(), matters: true };
+    let change = runner::saga::Change {
+        step: Some(id("stop-old")),
+        diff: diff.to_owned(),
+        matters: true,
+        taken: Default::default(),
+    };
     let by = "alice@maple".to_owned();
     story.run(What::PlanAmended { definition: Box::new(definition), changes: vec![change], by: by.clone() });
     story.step("stop-old", StepEvent::ApprovalRequested { question: question(), evidence: seen() });

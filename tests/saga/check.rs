@@ -21,6 +21,8 @@ pub(crate) struct Known {
     pub(crate) satisfied: bool,
     pub(crate) gate_open: bool,
     pub(crate) failed: bool,
+    /// It is to run again without a look first.
+    redone: bool,
     /// Failed attempts in this budget, by direction.
     spent: BTreeMap<Direction, u32>,
     pre_image: bool,
@@ -38,6 +40,7 @@ pub(crate) struct Check {
     ended: bool,
     back: Option<Option<StepId>>,
     resting: bool,
+    until: Option<StepId>,
     /// `apply` finishes a rollback to a step and goes forward then.
     then_forward: bool,
     /// A full rollback began: the run only goes back.
@@ -92,6 +95,7 @@ impl Check {
         self.last_wall = event.at.wall_ms;
         match &event.what {
             What::RunResumed { terms, .. } => {
+                self.until = None;
                 for step in self.steps.values_mut() {
                     if terms.fresh_budget {
                         step.spent.clear();
@@ -115,6 +119,7 @@ impl Check {
                     self.then_forward = matches!(self.back, Some(Some(_)));
                 }
             }
+            What::UntilSet { step, .. } => self.until = Some(step.clone()),
             What::Paused { .. } => self.paused = true,
             What::Unpaused { .. } => self.paused = false,
             What::CancelRequested { .. } => self.cancelling = true,
@@ -192,7 +197,7 @@ impl Check {
         // closed_is_closed (section 4): nothing happens to the steps of a run that has ended.
         hold!(
             "closed_is_closed",
-            !self.ended || matches!(is, StepEvent::Resolved { .. }),
+            !self.ended || matches!(is, StepEvent::Resolved { .. } | StepEvent::Redone { .. }),
             "{id} {is:?} after the end"
         );
         match is {
@@ -216,7 +221,7 @@ impl Check {
                     hold!("pre_image_first", known.pre_image, "{id} has no pre-image");
                 }
                 known.attempts = *attempt;
-                known.owned = true;
+                (known.owned, known.satisfied) = (true, false);
                 known.latest_start = event.seq;
                 known.open = Some((Direction::Forward, *attempt));
             }
@@ -269,17 +274,27 @@ impl Check {
             StepEvent::Satisfied { .. } => {
                 self.needs_met(plan, id);
                 let known = self.steps.get_mut(id).expect("known");
+                // redone_without_looking (section 4, --redo): what is done again is done, not seen to hold.
+                hold!("redone_without_looking", !known.redone, "{id}");
                 known.satisfied = !known.owned;
             }
             StepEvent::Verified { .. } => {
                 let known = self.steps.get_mut(id).expect("known");
-                known.well = true;
-                known.done = true;
+                (known.well, known.done, known.redone) = (true, true, false);
                 known.spent.clear();
             }
             StepEvent::SoakPassed | StepEvent::Skipped { .. } => {
                 let known = self.steps.get_mut(id).expect("known");
-                (known.well, known.failed) = (true, false);
+                (known.well, known.failed, known.redone) = (true, false, false);
+            }
+            StepEvent::Redone { .. } => {
+                // redone_was_finished (section 4): only what has a result is done again, and never on the way back.
+                let back = self.back.is_some() || self.only_back || self.cancelling;
+                let known = self.steps.get_mut(id).expect("known");
+                hold!("redone_was_finished", known.well && known.open.is_none() && !back, "{id}");
+                (known.well, known.done, known.gate_open, known.redone) = (false, false, false, true);
+                known.spent.clear();
+                self.ended = false;
             }
             StepEvent::Failed { .. } => self.steps.get_mut(id).expect("known").failed = true,
             StepEvent::Compensated { .. } => {
@@ -330,6 +345,9 @@ impl Check {
         hold!("nothing_new_after_stop", !self.ended, "{id} starts after the end");
         hold!("nothing_new_after_stop", self.back.is_none() && !self.resting, "{id} starts going back");
         hold!("back_stays_back", !self.only_back, "{id} starts after a rollback");
+        // until_bounds (section 6): nothing beyond what the process was to go as far as.
+        let wanted = self.until.as_ref().is_none_or(|until| until == id || self.after[id].contains(until));
+        hold!("until_bounds", wanted, "{id} is beyond {:?}", self.until);
     }
 
     /// outcome_before_dependents (P1): everything it needs has ended well, durably.
@@ -363,6 +381,8 @@ impl Check {
                 hold!("intent_before_effect", self.started.insert(key), "{ask:?} twice");
             }
             Ask::When(step) | Ask::Probe(step) | Ask::PreImage(step) => {
+                let looks = matches!(ask, Ask::Probe(_));
+                hold!("redone_without_looking", !looks || !self.steps[step].redone, "{ask:?}");
                 self.may_go_forward(step);
                 self.needs_met(plan, step);
                 hold!("done_never_runs_again", !self.steps[step].well, "{ask:?}");

@@ -6,7 +6,7 @@ use runner::plan::{RunId, StepId};
 use runner::saga::{
     Advance, Answer, Ask, Command, Course, CutCause, Direction, Event, Evidence, FailureClass, GateState,
     Moment, Outcome, Reply, Session, Settlement, Stamp, Standing, State, Status, StepEvent, Terms, Trace,
-    Verdict, What, advance, command, decide, fold, open, receive, standing, unsaved,
+    Verdict, What, advance, command, decide, fold, open, questions, reached, receive, standing, unsaved,
 };
 
 use super::check::Check;
@@ -29,6 +29,8 @@ pub(crate) struct Sim<'a> {
     /// What was started and has not answered: when it is due, and what.
     flight: Vec<(u64, Ask)>,
     wake: Option<u64>,
+    /// When something lapses that waits for a person.
+    lapse: Option<u64>,
     token: u64,
     pub(crate) check: Check,
     /// Whether people and crashes interfere.
@@ -69,6 +71,7 @@ impl<'a> Sim<'a> {
             at,
             flight: Vec::new(),
             wake: None,
+            lapse: None,
             token: 0,
             check,
             meddling,
@@ -369,7 +372,7 @@ impl<'a> Sim<'a> {
     /// Folds, decides, appends and starts; or crashes in between.
     fn step(&mut self, received: Vec<What>) {
         let now = moment(self.at);
-        let Advance { append, start, wake_ms } =
+        let Advance { append, start, wake_ms, lapse_ms } =
             match advance(&mut self.state, &mut self.session, received, &now) {
                 Ok(all) => all,
                 Err(illegal) => panic!("legal: {illegal}"),
@@ -378,7 +381,7 @@ impl<'a> Sim<'a> {
         let again = decide(&self.state, &self.session, &now);
         assert_eq!(again, decide(&self.state, &self.session, &now), "decide_is_deterministic");
         assert!(again.append.is_empty() && again.start.is_empty(), "decide_at_rest: {again:?}");
-        assert_eq!(again.wake_ms, wake_ms, "decide_at_rest");
+        assert_eq!((again.wake_ms, again.lapse_ms), (wake_ms, lapse_ms), "decide_at_rest");
         let crash = match self.meddling && !append.is_empty() {
             true => self.choose.pick(append.len() + 2, 1),
             false => 0,
@@ -398,6 +401,7 @@ impl<'a> Sim<'a> {
         }
         self.bounded();
         self.wake = wake_ms.map(|ms| self.at.up_ms + ms.max(1));
+        self.lapse = lapse_ms.map(|ms| self.at.up_ms + ms.max(1));
     }
 
     fn append(&mut self, events: &[Event]) {
@@ -526,7 +530,7 @@ impl<'a> Sim<'a> {
         self.state = state;
         self.session = Session::default();
         self.flight.clear();
-        self.wake = None;
+        (self.wake, self.lapse) = (None, None);
     }
 
     fn resume(&mut self, forward: bool, fresh_budget: bool) {
@@ -588,6 +592,10 @@ impl<'a> Sim<'a> {
             if self.state.steps.len() > 1 {
                 wishes.push(Command::Rollback { to: Some(step.clone()), parallel: 2 });
             }
+            wishes.push(Command::Redo { step: step.clone() });
+            if self.state.until.is_none() {
+                wishes.push(Command::Until { step: step.clone() });
+            }
             wishes.push(Command::Skip { step: step.clone(), note: note() });
             wishes.push(Command::Reject { step: step.clone(), note: note() });
             wishes.push(Command::Approve { step: step.clone(), note: note() });
@@ -595,7 +603,8 @@ impl<'a> Sim<'a> {
         }
         wishes.retain(|wish| command(&self.state, wish, "anna").is_ok());
         if self.state.end.is_some() {
-            wishes.clear();
+            // What is complete can be done again; what is closed or undone cannot.
+            wishes.retain(|wish| matches!(wish, Command::Redo { .. }));
         }
         match self.choose.pick(3 + wishes.len(), 1) {
             0 => return false,
@@ -634,6 +643,7 @@ impl<'a> Sim<'a> {
     fn at_rest(&mut self) -> bool {
         let stands = standing(&self.state);
         self.say(|| format!("at rest: {stands:?}"));
+        let forward = self.state.course == Course::Forward;
         match stands {
             Standing::NeedsAttention { .. } if self.state.paused => self.wish(&Command::Unpause),
             Standing::NeedsAttention { steps } if self.state.end.is_none() => self.resolve(&steps[0]),
@@ -666,6 +676,18 @@ impl<'a> Sim<'a> {
                 self.crash_quietly();
                 true
             }
+            Standing::Open if self.state.until.is_some() && forward && questions(&self.state).is_empty() => {
+                // until_reached (section 6): it stops there, and whoever comes without it goes on.
+                let gone_for_now =
+                    self.state.steps.iter().any(|s| matches!(s.status, Status::Interrupted(_)));
+                assert!(
+                    reached(&self.state).is_some() || gone_for_now,
+                    "until_reached: {:?}",
+                    self.state.until
+                );
+                self.crash_quietly();
+                true
+            }
             Standing::Open => {
                 let asked: Vec<StepId> = self
                     .state
@@ -679,6 +701,15 @@ impl<'a> Sim<'a> {
                     .collect();
                 // never_stuck (section 4): some end, or something to wait for.
                 assert!(self.state.course == Course::Forward && !asked.is_empty(), "never_stuck: {stands:?}");
+                if let Some(lapse) = self.lapse.take()
+                    && self.meddling
+                    && self.choose.pick(2, 1) == 1
+                {
+                    // Nobody answers for so long that the request expires.
+                    self.pass_to(lapse);
+                    self.step(Vec::new());
+                    return true;
+                }
                 self.wish(&Command::Approve { step: asked[0].clone(), note: String::new() })
             }
         }

@@ -114,6 +114,15 @@ impl Lab {
         Going { child: command.spawn().unwrap(), out, err, status: None }
     }
 
+    /// Begins a command that writes somewhere else.
+    pub fn begin_as_it_is(&self, mut command: Command) -> Going {
+        let number = self.outputs.replace(self.outputs.get() + 1);
+        let (out, err) = (self.path(&format!("out/{number}.out")), self.path(&format!("out/{number}.err")));
+        fs::write(&out, "").unwrap();
+        fs::write(&err, "").unwrap();
+        Going { child: command.spawn().unwrap(), out, err, status: None }
+    }
+
     pub fn run(&self, words: &str) -> Ran {
         self.start(words).end()
     }
@@ -145,6 +154,11 @@ impl Lab {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let steps = status["steps"].as_array().unwrap();
         steps.iter().map(|step| (text(&step["id"]), text(&step["status"]))).collect()
+    }
+
+    /// Whether a run of this name can be read yet.
+    pub fn has_run(&self, run: &str) -> bool {
+        self.state().join("journal").exists() && self.run(&format!("status {run}")).code == 0
     }
 
     /// Waits until the world has this file.

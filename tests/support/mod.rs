@@ -12,6 +12,7 @@
 pub mod http;
 pub mod cluster;
 pub mod lab;
+pub mod pty;
 pub mod skip;
 pub mod sshd;
 pub mod twenty;

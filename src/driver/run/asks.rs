@@ -12,7 +12,8 @@ use crate::driver::pre_image;
 use crate::driver::world::World;
 use crate::plan::recorded::{Compensate, Operation, Step};
 use crate::saga::{
-    Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Trace, Verdict,
+    Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Status, StepState,
+    Trace, Verdict,
 };
 
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
@@ -197,12 +198,18 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         });
         let question = step.gate.as_ref().map_or("", |gate| gate.question.as_str());
         let question = self.renderer.text(state, question);
+        let soaks = if step.gate.as_ref().is_some_and(|gate| gate.evidence.is_none()) {
+            step.needs.iter().filter_map(|id| state.step(id)).filter_map(soak_result).collect()
+        } else {
+            Vec::new()
+        };
         let names: Vec<String> = operations.iter().map(described).collect();
         let answers = self.answers(&operations);
         Box::pin(async move {
             let answers = answers.await;
             let evidence = names.into_iter().zip(answers);
-            let evidence = evidence.map(|(check, answer)| Evidence { check, answer }).collect();
+            let evidence = evidence.map(|(check, answer)| Evidence { check, answer });
+            let evidence = soaks.into_iter().chain(evidence).collect();
             Reply::Evidence { question, evidence }
         })
     }
@@ -210,6 +217,16 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
 
 /// What is said of a panic.
 const PANICKED: &str = "`runner` panicked over it; please report that";
+
+/// What a soak came to, as evidence: only one that passed holds.
+fn soak_result((step, found): (&Step, &StepState)) -> Option<Evidence> {
+    step.soak.as_ref()?;
+    let answer = match found.status {
+        Status::Done => Answer::new(Verdict::Holds, "it passed"),
+        _ => Answer::new(Verdict::Absent, format!("it is {} and has not passed", found.status.word())),
+    };
+    Some(Evidence { check: format!("soak: step `{}`", step.id), answer })
+}
 
 /// The reply when what was to find it has panicked: nobody knows.
 pub(super) fn lost(ask: &Ask) -> Reply {

@@ -6,6 +6,7 @@
 pub(in crate::plan) mod lex;
 mod operation;
 mod secrets;
+mod uses;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -20,6 +21,7 @@ use super::id::StepId;
 
 pub use operation::render_operation;
 pub use secrets::{secrets_in, secrets_of_definition, secrets_of_operation};
+pub use uses::uses_outputs;
 
 /// Longest rendered string, in bytes. A body larger than this belongs into a file.
 pub const OUTPUT_MAX: usize = 1 << 20;

@@ -219,7 +219,7 @@ fn with(status: Status, back: bool) -> State {
     let mut state = state();
     let step = &mut state.steps[0];
     (step.attempts, step.compensations, step.owned) = (1, 1, true);
-    let request = Request { seq: 7, at: AT, question: String::new(), evidence: Vec::new() };
+    let request = Request { seq: 7, at: AT, question: String::new(), evidence: Vec::new(), said: None };
     step.door.gate = match status {
         Status::Pending => GateState::Open { request, at: AT },
         _ => GateState::Asked(request),
