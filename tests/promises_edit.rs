@@ -231,3 +231,98 @@ fn a_copy_elsewhere_is_another_plan_and_a_link_is_the_same() {
     lab.expect(0, "rollback p-2");
     assert!(lab.has("a"));
 }
+
+#[test]
+fn a_step_is_done_again_and_what_depends_on_it_keeps_its_result() {
+    let lab = Lab::new();
+    lab.write("w/b", "from before\n");
+    lab.plan("p", &plan(&[writes("a", "x"), writes("b", "x"), writes("c", "x")]));
+    lab.expect(2, "apply p/p.toml --redo a").says("only begins");
+    assert!(!lab.state().exists() || lab.runs().is_empty());
+    lab.expect(0, "apply p/p.toml");
+    // Edited, and done again without a look; what was satisfied becomes ours.
+    lab.plan("p", &plan(&[writes("a", "y"), writes("b", "x"), writes("c", "x")]));
+    lab.expect(2, "apply p/p.toml").says("--redo a").says("--keep a");
+    lab.expect(0, "apply p/p.toml --redo a --redo b");
+    assert_eq!((lab.seen("log").as_str(), lab.seen("a").as_str()), ("a\nc\na\nb\n", "y\n"));
+    lab.expect(0, "apply p/p.toml");
+    lab.expect(0, "rollback p");
+    assert_eq!(lab.seen("log"), "a\nc\na\nb\nundo c\nundo b\nundo a\n");
+}
+
+#[test]
+fn flags_about_steps_are_refused_in_clear_words() {
+    let lab = Lab::new();
+    lab.plan("p", &plan(&[writes("a", "x"), fails("b"), writes("c", "x")]));
+    lab.expect(3, "apply p/p.toml");
+    let before = lab.events("p");
+    lab.expect(2, "apply p/p.toml --redo b").says("step `b` is failed, not finished");
+    lab.expect(2, "apply p/p.toml --keep c").says("step `c` is pending, not finished");
+    lab.expect(2, "apply p/p.toml --amend c").says("not finished");
+    lab.expect(2, "apply p/p.toml --until nothing").says("has no step `nothing`");
+    lab.expect(2, "apply p/p.toml --redo a --keep a").says("`--redo` and by `--keep`");
+    lab.expect(2, "apply p/p.toml --redo a --redo a").says("twice");
+    assert_eq!(lab.events("p"), before);
+}
+
+#[test]
+fn a_kept_step_does_not_run_and_its_compensation_is_replaced_by_approval_alone() {
+    let lab = Lab::new();
+    lab.plan("p", &plan(&[writes("a", "x"), fails("b")]));
+    lab.expect(3, "apply p/p.toml");
+    lab.plan("p", &plan(&[writes("a", "y"), writes("b", "x")]));
+    lab.expect(0, "apply p/p.toml --keep a");
+    assert_eq!((lab.seen("log").as_str(), lab.seen("a").as_str()), ("a\nb\n", "x\n"));
+    // It is recorded: nothing differs any more.
+    lab.expect(0, "apply p/p.toml");
+    let amended = lab.events("p").into_iter().find(|event| event["event"] == "plan_amended").unwrap();
+    assert_eq!(amended["changes"][0]["taken"], "kept");
+    let other = writes("a", "y").replace("echo undo a", "echo away with a");
+    lab.plan("p", &plan(&[other.clone(), writes("b", "x")]));
+    lab.expect(2, "apply p/p.toml --keep a").says("add `--amend a`");
+    let before = lab.events("p");
+    for yes in ["", " -y"] {
+        let ran =
+            lab.expect(4, &format!("apply p/p.toml --amend a{yes}")).says("away with a").says("--amend a@");
+        assert!(ran.text().contains("waits for an approval"), "{}", ran.text());
+    }
+    lab.expect(2, "apply p/p.toml --amend a@00000000").says("approves another difference");
+    assert_eq!(lab.events("p"), before);
+    let said = lab.expect(4, "apply p/p.toml --amend a").text();
+    let word: String = said.split("--amend a@").nth(1).unwrap().chars().take(8).collect();
+    lab.expect(0, &format!("apply p/p.toml --amend a@{word}"));
+    // More than the compensation is not amended.
+    lab.plan("p", &plan(&[other.replace("\"y\"", "\"z\"").replace("undo", "other"), writes("b", "x")]));
+    lab.expect(2, "apply p/p.toml --amend a").says("--keep a");
+    lab.plan("p", &plan(&[other, writes("b", "x")]));
+    lab.expect(0, "rollback p");
+    assert_eq!(lab.seen("log"), "a\nb\nundo b\naway with a\n");
+}
+
+#[test]
+fn a_run_goes_as_far_as_it_is_told_and_on_when_it_is_not() {
+    let lab = Lab::new();
+    let apart = |text: String| text.replace("forward", "needs = []\nforward");
+    lab.plan("p", &plan(&[writes("a", "x"), writes("b", "x"), apart(writes("c", "x")), writes("d", "x")]));
+    lab.expect(0, "apply p/p.toml --until b")
+        .says("as far as step `b`, as asked: 2 of 4 steps still to come");
+    assert_eq!(lab.seen("log"), "a\nb\n");
+    lab.expect(0, "apply p/p.toml --until a");
+    lab.expect(0, "apply p/p.toml --until b --no-wait");
+    assert_eq!(lab.seen("log"), "a\nb\n");
+    lab.expect(0, "status p").says("as far as step `b`");
+    lab.expect(0, "apply p/p.toml");
+    assert_eq!(lab.seen("log"), "a\nb\nc\nd\n");
+}
+
+#[test]
+fn a_plan_that_was_moved_goes_on_with_its_run_when_told_so() {
+    let lab = Lab::new();
+    lab.plan("p", &plan(&[writes("a", "x"), fails("b")]));
+    lab.expect(3, "apply p/p.toml");
+    lab.write("q/p.toml", &plan(&[writes("a", "x"), writes("b", "x")]).replace("@W@", &lab.world()));
+    lab.expect(0, "apply q/p.toml --same-run");
+    assert_eq!((lab.runs().len(), lab.seen("log").as_str()), (1, "a\nb\n"));
+    lab.plan("other", "name = \"other\"\n[[step]]\nid = \"x\"\nforward = { action = \"command\", argv = [\"true\"] }\ncompensate = \"nothing\"\n");
+    lab.expect(2, "apply p/other.toml --same-run").says("--same-run");
+}

@@ -26,11 +26,17 @@ fn every_example_is_valid_and_tried_here() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(
-        names,
-        ["file.toml", "hello.toml", "http.toml", "parallel.toml", "remote.toml", "soak.toml"],
-        "a new example needs a test here"
-    );
+    let tried = [
+        "approval.toml",
+        "file.toml",
+        "hello.toml",
+        "http.toml",
+        "parallel.toml",
+        "remote.toml",
+        "soak.toml",
+        "window.toml",
+    ];
+    assert_eq!(names, tried, "a new example needs a test here");
     let house = House::new();
     for name in &names {
         house.write(&format!("plans/{name}"), example(name));
@@ -201,4 +207,49 @@ fn soak_watches_and_goes_back_when_it_does_not_last() {
     assert_eq!(said.code, 5, "{said:?}");
     assert!(said.out.contains("2 bad samples in a row, at most 1"), "{said:?}");
     assert!(!house.path.join("soak").exists());
+}
+
+#[test]
+fn approval_waits_for_a_person_and_goes_back() {
+    let house = House::new();
+    house.write("plans/approval.toml", example("approval.toml"));
+    let var = format!("folder={}", house.path.join("press").display());
+    let apply = ["apply", "plans/approval.toml", "--var", &var];
+    let said = house.run(&apply);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.out.contains("runner approve approval-1 publish"), "{said:?}");
+    let said = house.run(&["approve", "publish", "--note", "read it"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(house.run(&apply).code, 0);
+    assert_eq!(house.read("press/page"), "All is well.\n");
+    assert_eq!(house.run(&["rollback"]).code, 0);
+    assert!(!house.path.join("press").exists());
+    let again = [&apply[..], &["--new-run", "-y"]].concat();
+    assert_eq!(house.run(&again).code, 0);
+    assert_eq!(house.run(&["rollback"]).code, 0);
+}
+
+#[test]
+fn window_goes_there_and_back_and_waits_outside_of_its_hours() {
+    let house = House::new();
+    let text = example("window.toml");
+    house.write("plans/window.toml", &text);
+    let var = format!("folder={}", house.path.join("hours").display());
+    let apply = ["apply", "plans/window.toml", "--var", &var, "--no-wait"];
+    assert_eq!(house.run(&apply).code, 0);
+    assert_eq!(house.run(&["rollback"]).code, 0);
+    assert!(!house.path.join("hours").exists());
+    // A window that is open for a minute, twelve hours from now, is not open now.
+    let now = jiff::Zoned::now().in_tz("America/Los_Angeles").unwrap();
+    let (from, to) = ((now.hour() + 12) % 24, now.minute().min(58));
+    let other = text
+        .replace("from = \"00:00\"", &format!("from = \"{from:02}:{to:02}\""))
+        .replace("to = \"24:00\"", &format!("to = \"{from:02}:{:02}\"", to + 1));
+    assert_ne!(other, text);
+    house.write("plans/window.toml", other);
+    let said = house.run(&[&apply[..], &["--new-run"]].concat());
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.out.contains("There is something to do again in"), "{said:?}");
+    assert!(house.path.join("hours").exists() && !house.path.join("hours/note").exists());
+    assert_eq!(house.run(&["rollback"]).code, 0);
 }

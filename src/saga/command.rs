@@ -303,11 +303,12 @@ fn approved<'a>(state: &'a State, step: &StepId) -> Result<Option<&'a Said>, Ref
 /// The request that a step waits for an answer to.
 fn asked(state: &State, step: &StepId) -> Result<u64, Refusal> {
     let (_, found) = find(state, step)?;
-    if state.end.is_some() || matches!(state.course, Course::Back(_)) {
+    let over = state.end.is_some() || matches!(state.course, Course::Back(_));
+    if over && approved(state, step)?.is_none() {
         return Err(not_forward(state));
     }
     let why = match (&found.status, &found.door.gate) {
-        (Status::AwaitingApproval, GateState::Asked(request)) => return Ok(request.seq),
+        (Status::AwaitingApproval, GateState::Asked(request)) if !over => return Ok(request.seq),
         (_, GateState::Answered(request) | GateState::Open { request, .. }) => match &request.said {
             Some(said) => format!("it was approved already by {}", said.by),
             None => "it was approved already".to_owned(),

@@ -9,8 +9,8 @@
     reason = "shared by several test binaries"
 )]
 
-pub mod http;
 pub mod cluster;
+pub mod http;
 pub mod lab;
 pub mod pty;
 pub mod skip;

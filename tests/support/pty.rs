@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -16,6 +17,7 @@ pub struct AtTerminal {
     going: Going,
     keys: File,
     seen: Arc<Mutex<Vec<u8>>>,
+    screen: JoinHandle<()>,
 }
 
 impl AtTerminal {
@@ -39,7 +41,7 @@ impl AtTerminal {
         let keys = File::from(master);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (mut screen, into) = (keys.try_clone().unwrap(), Arc::clone(&seen));
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             let mut piece = [0; 4096];
             // The last one at the other side is gone: an error on Linux.
             while let Ok(count) = screen.read(&mut piece)
@@ -48,7 +50,7 @@ impl AtTerminal {
                 into.lock().unwrap().extend_from_slice(&piece[..count]);
             }
         });
-        Self { going, keys, seen }
+        Self { going, keys, seen, screen: reading }
     }
 
     /// Everything that was written, one thing after the other.
@@ -69,8 +71,9 @@ impl AtTerminal {
     /// Waits until it ends: its exit code and everything that was seen.
     #[track_caller]
     pub fn end(self) -> (i32, String) {
-        let Self { going, keys, seen } = self;
+        let Self { going, keys, seen, screen } = self;
         let code = going.end().code;
+        screen.join().unwrap();
         drop(keys);
         let seen = String::from_utf8_lossy(&seen.lock().unwrap()).into_owned();
         (code, seen)
