@@ -6,6 +6,7 @@ mod cancel;
 mod events;
 mod fail;
 mod follow;
+mod graph;
 mod lint;
 mod resolve;
 mod rollback;
@@ -112,6 +113,8 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
     Cancel(cancel::CancelArgs),
+    /// Write a plan's graph for Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
 }
@@ -142,6 +145,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Status(_)
         | Command::Runs(_)
         | Command::Events(_)
+        | Command::Graph(_)
         | Command::Lint(_) => true,
         Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
     };
@@ -211,6 +215,7 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Events(args) => events::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
+        Command::Graph(args) => graph::run(session, args),
         Command::Lint(args) => {
             let show =
                 lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };
