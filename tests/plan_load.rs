@@ -109,7 +109,7 @@ fn id(text: &str) -> StepId {
 
 #[test]
 fn a_plan_is_recorded_whole() {
-    let Loaded { definition, files, notes } = full();
+    let Loaded { definition, files, notes, .. } = full();
     assert!(notes.is_empty());
     assert_eq!((definition.folder.as_str(), definition.parallelism), ("/plans", 2));
     assert_eq!(definition.vars["vmid"], json!(111));

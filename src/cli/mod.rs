@@ -10,6 +10,7 @@ mod edits;
 mod events;
 mod fail;
 mod follow;
+mod graph;
 mod lint;
 mod near;
 mod pause;
@@ -132,6 +133,8 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
     Cancel(cancel::CancelArgs),
+    /// Write a plan's graph for Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
 }
@@ -165,6 +168,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Status(_)
         | Command::Runs(_)
         | Command::Events(_)
+        | Command::Graph(_)
         | Command::Lint(_) => true,
         Command::Apply(_)
         | Command::Rollback(_)
@@ -247,6 +251,7 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Resume(args) => resume::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
+        Command::Graph(args) => graph::run(session, args),
         Command::Lint(args) => {
             let show =
                 lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };

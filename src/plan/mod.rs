@@ -19,5 +19,5 @@ pub use compare::{ChangeKind, Comparison, StepChange, compare};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 pub use duration::{DURATION_MAX_MS, parse as parse_duration};
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
-pub use load::{FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
+pub use load::{AddedNeed, FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
 pub use window::WindowState;

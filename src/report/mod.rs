@@ -13,6 +13,7 @@ use crate::saga::{Direction, Event, Stamp, State, StepEvent, Trace, What};
 
 mod ending;
 pub mod exit;
+mod graph;
 mod guard;
 mod human;
 mod json;
@@ -25,6 +26,7 @@ mod terminal;
 mod words;
 
 pub use ending::ending;
+pub use graph::{GraphFormat, graph_json, graph_text};
 pub use guard::{shell_word, text_line};
 pub use human::in_ms;
 pub use json::{Json, json, json_line};

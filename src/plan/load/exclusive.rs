@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Loader;
 use super::table::Text;
+use super::{AddedNeed, Loader};
 use crate::plan::diagnostic::{Diagnostic, help_for};
 use crate::plan::graph::Graph;
 use crate::plan::recorded::{Compensate, Resource};
@@ -176,6 +176,11 @@ impl Loader<'_, '_> {
         self.notes.push(note.into_note());
         if let (Some(id), Some(step)) = (self.steps[frees.step].id.clone(), &mut self.steps[takes.step].step)
         {
+            self.added.push(AddedNeed {
+                step: step.id.clone(),
+                needs: id.clone(),
+                resource: name.to_owned(),
+            });
             step.needs.push(id);
         }
         Graph::from_needs(needs)

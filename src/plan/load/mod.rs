@@ -26,7 +26,7 @@ use self::table::{Entry, Table};
 use self::texts::Kept;
 use self::vars::Vars;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems, Source};
-use super::id::PlanName;
+use super::id::{PlanName, StepId};
 use super::recorded::{DEFINITION_VERSION, Definition, FileRef, OnFailure};
 
 pub use files::FILE_MAX;
@@ -88,6 +88,19 @@ pub struct Loaded {
     pub files: BTreeMap<String, Vec<u8>>,
     /// What the reader should know, for example an edge that was added.
     pub notes: Vec<Diagnostic>,
+    /// The needs that the file does not say, which keep the owners of an exclusive resource apart.
+    pub added: Vec<AddedNeed>,
+}
+
+/// A need that was added to the plan's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedNeed {
+    /// The step that takes the resource.
+    pub step: StepId,
+    /// The step that frees it, which it needs.
+    pub needs: StepId,
+    /// The resource.
+    pub resource: String,
 }
 
 /// Reads a plan.
@@ -185,6 +198,7 @@ struct Loader<'d, 'r> {
     /// The steps by id.
     index: HashMap<String, usize>,
     notes: Vec<Diagnostic>,
+    added: Vec<AddedNeed>,
 }
 
 const PLAN_KEYS: [&str; 11] = [
@@ -216,6 +230,7 @@ impl<'d, 'r> Loader<'d, 'r> {
             steps: Vec::new(),
             index: HashMap::new(),
             notes: Vec::new(),
+            added: Vec::new(),
         }
     }
 
@@ -236,7 +251,7 @@ impl<'d, 'r> Loader<'d, 'r> {
         let graph = self.resolve_needs();
         let graph = self.check_resources(&resources, graph);
         self.check_references(graph.as_ref());
-        let Self { problems, steps, files, contents, vars, request, folder, notes, .. } = self;
+        let Self { problems, steps, files, contents, vars, request, folder, notes, added, .. } = self;
         problems.finish()?;
         let mut steps: Vec<_> = steps.into_iter().filter_map(|draft| draft.step).collect();
         // They lie where the larger drafts lay, and are kept for the length of the run.
@@ -261,7 +276,7 @@ impl<'d, 'r> Loader<'d, 'r> {
             steps,
             files,
         };
-        Ok(Loaded { definition, files: contents, notes })
+        Ok(Loaded { definition, files: contents, notes, added })
     }
 
     fn name(&mut self, plan: &Table<'d>) -> Option<PlanName> {
