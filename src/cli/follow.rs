@@ -13,7 +13,7 @@ use crate::driver::{Clock, Observer, Patience, Rest, SystemClock, decode, histor
 use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, Asked, Reporter, Traces, exit};
-use crate::saga::{self, Event, Stamp, Standing, State};
+use crate::saga::{self, Event, Stamp, Standing, State, What};
 use crate::serve::{Answer, Client, ClientError, Request, RestLine};
 
 /// Shows a run and remembers what its ending needs.
@@ -23,6 +23,8 @@ pub(super) struct Screen {
     /// The state after the last event that was shown: events come in batches, and each is shown with the state
     /// that it led to.
     shown: Option<Box<State>>,
+    /// Programs are told how a run was opened, too; people see it by what follows.
+    tells_opening: bool,
 }
 
 impl Screen {
@@ -37,7 +39,7 @@ impl Screen {
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
-        Self { reporter, traces: Traces::default(), shown: None }
+        Self { reporter, traces: Traces::default(), shown: None, tells_opening: session.json }
     }
 
     /// Learns from what happened before anybody looked.
@@ -70,14 +72,26 @@ impl Shared {
     }
 }
 
+/// The event that opened a run which nothing has happened to since.
+fn opening(state: &State) -> Event {
+    let definition = Box::new((*state.definition).clone());
+    let what = What::RunOpened { run: state.run.clone(), definition, by: state.by.clone() };
+    Event { seq: state.seq, at: state.opened, what }
+}
+
 impl Observer for Shared {
     fn begin(&mut self, state: &State) {
-        self.with(|screen| screen.shown = Some(Box::new(state.clone())));
+        self.with(|screen| {
+            if screen.tells_opening && state.seq == 1 {
+                screen.reporter.event(state, &opening(state));
+            }
+            screen.shown = Some(Box::new(state.clone()));
+        });
     }
 
     fn events(&mut self, state: &State, events: &[Event]) {
         self.with(|screen| {
-            let Screen { reporter, traces, shown } = screen;
+            let Screen { reporter, traces, shown, tells_opening: _ } = screen;
             for event in events {
                 traces.event(event);
                 if let Some(shown) = shown

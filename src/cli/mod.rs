@@ -3,13 +3,16 @@
 mod access;
 mod apply;
 mod cancel;
+mod completions;
 mod events;
 mod fail;
 mod follow;
 mod lint;
+mod man;
 mod resolve;
 mod rollback;
 mod runs;
+mod schema;
 mod session;
 mod source;
 mod status;
@@ -114,6 +117,12 @@ enum Command {
     Cancel(cancel::CancelArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
+    /// Print the JSON Schema of a plan file, for editors and other programs
+    Schema(schema::SchemaArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man(man::ManArgs),
 }
 
 /// How it is used, at the end of the long help.
@@ -124,13 +133,17 @@ const FIRST_STEPS: &str = "Examples:
   runner rollback                     undo what it did, the last step first
 ";
 
+/// Every command and option, as data: what help, completions and the manual page are made from.
+pub fn command() -> clap::Command {
+    Cli::command().after_long_help(format!("{FIRST_STEPS}\nExit codes:\n{}", exit::text()))
+}
+
 /// Runs the command that the process was started with.
 ///
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let table = format!("{FIRST_STEPS}\nExit codes:\n{}", exit::text());
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = Cli::command().after_long_help(table).try_get_matches_from(&arguments);
+    let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
@@ -142,7 +155,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Status(_)
         | Command::Runs(_)
         | Command::Events(_)
-        | Command::Lint(_) => true,
+        | Command::Lint(_)
+        | Command::Schema(_)
+        | Command::Completions(_)
+        | Command::Man(_) => true,
         Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
     };
     let code = match runtime {
@@ -211,6 +227,9 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Events(args) => events::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
+        Command::Schema(args) => Ok(schema::run(session, args)),
+        Command::Completions(args) => Ok(completions::run(session, args)),
+        Command::Man(args) => Ok(man::run(session, args)),
         Command::Lint(args) => {
             let show =
                 lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };

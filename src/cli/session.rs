@@ -126,6 +126,18 @@ impl Session {
         }
     }
 
+    /// Writes a text that is made for other programs: a schema, a script, a page. With `--json` it is one object.
+    pub(super) fn document(&self, name: &str, text: &str) {
+        if self.json {
+            let object = serde_json::json!({
+                "v": report::SHOWN_VERSION, "type": "document", "name": name, "text": text,
+            });
+            self.say(&format!("{}\n", report::json_line(&object)));
+        } else {
+            self.say(text);
+        }
+    }
+
     /// Writes an aside to standard error, unless it is to be quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {

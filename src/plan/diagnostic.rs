@@ -294,7 +294,7 @@ impl<'t> Problems<'t> {
 }
 
 /// The nearest of `known`, when it is near enough to be what was meant.
-pub(super) fn did_you_mean<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn did_you_mean<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let length = text.chars().count();
     // A third of the letters may differ, two neighbours in each other's place counting as one letter.
     let near = |name: &str| {

@@ -8,14 +8,17 @@ mod diagnostic;
 mod duration;
 pub mod graph;
 mod id;
+pub mod keys;
 mod load;
 pub mod recorded;
+mod schema;
 pub mod template;
 mod window;
 
 pub use compare::{ChangeKind, Comparison, StepChange, compare};
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 pub use duration::DURATION_MAX_MS;
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
 pub use load::{FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
+pub use schema::{schema, schema_text};
 pub use window::WindowState;

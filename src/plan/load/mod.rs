@@ -25,19 +25,16 @@ use self::texts::Kept;
 use self::vars::Vars;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems, Source};
 use super::id::PlanName;
+use super::keys;
 use super::recorded::{DEFINITION_VERSION, Definition, FileRef, OnFailure};
 
 pub use files::FILE_MAX;
 pub(super) use files::sha256;
+pub(super) use table::to_json;
+pub(super) use vars::variable_types;
 
 /// Largest plan file, in bytes. Ten thousand steps need about three.
 pub const PLAN_MAX: usize = 4 << 20;
-
-/// Steps in flight at once, unless the plan says otherwise.
-const PARALLELISM: u32 = 4;
-
-/// Most steps in flight at once.
-const PARALLELISM_MAX: u32 = 1_000;
 
 /// What a plan is read from.
 #[derive(Clone, Copy)]
@@ -185,20 +182,6 @@ struct Loader<'d, 'r> {
     notes: Vec<Diagnostic>,
 }
 
-const PLAN_KEYS: [&str; 11] = [
-    "name",
-    "description",
-    "on_failure",
-    "parallelism",
-    "vars",
-    "secrets",
-    "hosts",
-    "clusters",
-    "brokers",
-    "resources",
-    "step",
-];
-
 impl<'d, 'r> Loader<'d, 'r> {
     fn new(request: &'r Request<'r>, problems: Problems<'d>) -> Self {
         Self {
@@ -218,12 +201,11 @@ impl<'d, 'r> Loader<'d, 'r> {
     }
 
     fn plan(mut self, document: &'d DeTable<'d>) -> Result<Loaded, Diagnostics> {
-        let plan = Table::new(document, 0..0, "the plan", &PLAN_KEYS, &mut self.problems);
+        let plan = Table::new(document, 0..0, "the plan", &keys::PLAN, &mut self.problems);
         let name = self.name(&plan);
         let description = self.description(&plan);
         let on_failure = plan.word("on_failure", &ON_FAILURE, &mut self.problems).unwrap_or(OnFailure::Halt);
-        let parallelism =
-            plan.integer("parallelism", 1, PARALLELISM_MAX, &mut self.problems).unwrap_or(PARALLELISM);
+        let parallelism = plan.integer("parallelism", &mut self.problems);
         self.vars = vars::read(plan.get("vars"), self.request, &mut self.problems);
         let secrets = self.read_secrets(&plan);
         let hosts = self.read_hosts(&plan);
@@ -263,7 +245,7 @@ impl<'d, 'r> Loader<'d, 'r> {
     }
 
     fn name(&mut self, plan: &Table<'d>) -> Option<PlanName> {
-        plan.require("name", "\"my-plan\"", &mut self.problems)?;
+        plan.require("name", &mut self.problems)?;
         let text = plan.text("name", &mut self.problems)?;
         match PlanName::new(text.text) {
             Ok(name) => Some(name),

@@ -30,6 +30,11 @@ const TYPES: [(&str, VarType); 6] = [
     ("table", VarType::Table),
 ];
 
+/// The names of the types that a variable can have.
+pub(in crate::plan) fn variable_types() -> [&'static str; 6] {
+    TYPES.map(|(name, _)| name)
+}
+
 impl VarType {
     fn of(value: &Value) -> Self {
         match value {
