@@ -157,7 +157,7 @@ impl From<Refusal> for Fail {
     fn from(refusal: Refusal) -> Self {
         let help = match &refusal {
             Refusal::NoSuchStep { run, near, .. } => {
-                let near = near.as_ref().map(|near| near.as_str());
+                let near = near.as_ref().map(crate::plan::StepId::as_str);
                 Some(meant(near, &format!("`runner status {run}` lists its steps")))
             }
             Refusal::StepIs { step, .. } => {

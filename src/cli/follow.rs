@@ -1,9 +1,9 @@
 //! Watching a run to its rest: the same lines, the same ending and the same exit code, whoever drives it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
 use super::access::Access;
@@ -11,9 +11,9 @@ use super::fail::Fail;
 use super::session::Session;
 use crate::driver::{Clock, Observer, Patience, Rest, SystemClock, decode, history};
 use crate::journal::Bodies;
-use crate::plan::RunId;
+use crate::plan::{RunId, StepId};
 use crate::report::{self, Asked, Reporter, Traces, exit};
-use crate::saga::{self, Event, Stamp, Standing, State, What};
+use crate::saga::{self, Event, Stamp, Standing, State, Tail, What};
 use crate::serve::{Answer, Client, ClientError, Request, RestLine};
 
 /// Shows a run and remembers what its ending needs.
@@ -33,7 +33,8 @@ impl Screen {
         let reporter: Box<dyn Reporter + Send> = if session.json {
             Box::new(report::json(Box::new(session.out())))
         } else if session.terminal {
-            let terminal = report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system());
+            let (out, size) = (Box::new(std::io::stderr()), Box::new(super::session::terminal_size));
+            let terminal = report::terminal(out, size, look, TimeZone::system());
             super::session::log_above(Some(Box::new(terminal.lines())));
             Box::new(terminal)
         } else {
@@ -103,6 +104,10 @@ impl Observer for Shared {
                 }
             }
         });
+    }
+
+    fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
+        self.with(|screen| screen.reporter.tails(tails));
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {

@@ -83,7 +83,9 @@ fn usage(page: &mut Roff, command: &Command) {
 
 /// A list of options and arguments: names, then what they are for.
 fn options<'a>(page: &mut Roff, arguments: impl Iterator<Item = &'a Arg>) {
-    for argument in arguments.filter(|argument| !argument.is_hide_set()) {
+    // What clap adds by itself is the same everywhere, and said once in the usage.
+    let own = |argument: &&Arg| !["help", "version"].contains(&argument.get_id().as_str());
+    for argument in arguments.filter(own).filter(|argument| !argument.is_hide_set()) {
         page.control("TP", None);
         page.text(heading(argument));
         let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string);
@@ -118,7 +120,7 @@ fn heading(argument: &Arg) -> Vec<Inline> {
         if !heading.is_empty() {
             heading.push(roman(" "));
         }
-        let values = argument.get_value_names().unwrap_or_default().iter().map(|name| name.to_string());
+        let values = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string);
         heading.push(italic(values.collect::<Vec<_>>().join(" ")));
     }
     heading

@@ -30,6 +30,13 @@ pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// How large the terminal is now; 24 rows of 80 columns where it does not say.
+pub(super) fn terminal_size() -> report::Size {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let or = |found: Option<u16>, otherwise: usize| found.filter(|&n| n > 0).map_or(otherwise, usize::from);
+    report::Size { rows: or(size.map(|size| size.ws_row), 24), columns: or(size.map(|size| size.ws_col), 80) }
+}
+
 impl Session {
     pub(super) fn new(global: &Global) -> Self {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
@@ -48,7 +55,8 @@ impl Session {
             verbose: global.verbose,
             color: wanted(out) && !global.json,
             color_err: wanted(err),
-            terminal: out && err,
+            // A dumb terminal cannot take back what is drawn.
+            terminal: out && err && environment("TERM").is_none_or(|term| term != "dumb"),
             width: width.filter(|&width| width >= 40).unwrap_or(100),
             lost: Arc::default(),
         }
@@ -141,14 +149,14 @@ impl Session {
     /// Writes an aside to standard error, unless it is to be quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            drop(writeln!(std::io::stderr().lock(), "{text}"));
+            drop(Log.write_all(format!("{text}\n").as_bytes()));
         }
     }
 
     /// Writes a warning to standard error.
     pub(super) fn warn(&self, text: &str) {
         let (on, off) = if self.color_err { ("\u{1b}[33m", "\u{1b}[0m") } else { ("", "") };
-        drop(writeln!(std::io::stderr().lock(), "{on}warning:{off} {text}"));
+        drop(Log.write_all(format!("{on}warning:{off} {text}\n").as_bytes()));
     }
 }
 
@@ -191,7 +199,7 @@ pub(super) fn log_above(bars: Option<Box<dyn Write + Send>>) {
     *ABOVE_BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
 }
 
-/// A log line on its way.
+/// A line of conversation on its way: above the bars, while there are any.
 struct Log;
 
 impl Write for Log {

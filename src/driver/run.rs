@@ -62,6 +62,10 @@ pub trait Observer: Send {
     }
     /// These events are on stable storage; `state` is the state after them.
     fn events(&mut self, state: &State, events: &[Event]);
+    /// The good samples of each soak that are not recorded yet, before every other word of this moment.
+    fn tails(&mut self, tails: &BTreeMap<crate::plan::StepId, saga::Tail>) {
+        let _ = tails;
+    }
     /// A second has passed or so.
     fn tick(&mut self, state: &State, now: &saga::Stamp);
 }
@@ -296,6 +300,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 _ = tick.tick(), if !self.parts.observers.is_empty() => {
                     let now = self.parts.clock.now();
                     for observer in &mut self.parts.observers {
+                        observer.tails(&self.session.tails);
                         observer.tick(&self.state, &now);
                     }
                 }
@@ -412,6 +417,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             tokio::task::yield_now().await;
         }
         for observer in &mut self.parts.observers {
+            observer.tails(&self.session.tails);
             observer.events(&self.state, &append);
         }
         self.seq.send_replace(self.state.seq);

@@ -147,8 +147,20 @@ impl Soaking {
         if good_ms >= soak.for_ms && covered { Stand::Passed } else { Stand::On }
     }
 
+    /// Good time with what is not saved yet, in milliseconds.
+    pub fn healthy_ms(&self, tail: &Tail) -> u64 {
+        self.good_ms.saturating_add(tail.good_ms)
+    }
+
+    /// How many more bad samples the error budget bears; absent: it has none.
+    pub fn budget_left(&self, soak: &Soak) -> Option<u64> {
+        let planned = (soak.for_ms / soak.every_ms).max(1);
+        // Whole samples: the fraction of one bears none.
+        soak.error_budget.map(|share| ((share * planned as f64) as u64).saturating_sub(self.bad))
+    }
+
     /// When the next sample is due, in milliseconds from now.
-    pub(super) fn due_ms(&self, soak: &Soak, tail: &Tail, now: &Stamp) -> u64 {
+    pub fn due_ms(&self, soak: &Soak, tail: &Tail, now: &Stamp) -> u64 {
         let last = match (tail.last, self.last_sample) {
             (Some(tail), Some(saved)) if now.since_ms(&tail) > now.since_ms(&saved) => Some(saved),
             (Some(tail), _) => Some(tail),

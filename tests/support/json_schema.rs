@@ -11,6 +11,9 @@
     reason = "shared by several test binaries"
 )]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex::Regex;
 use serde_json::Value;
 
@@ -111,10 +114,7 @@ impl Judge<'_> {
             "maxLength" => value.as_str().is_none_or(|text| text.chars().count() <= number()),
             "minimum" => value.as_f64().is_none_or(|number| number >= rule.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
-            "pattern" => {
-                let pattern = Regex::new(rule.as_str().unwrap()).unwrap();
-                value.as_str().is_none_or(|text| pattern.is_match(text))
-            }
+            "pattern" => value.as_str().is_none_or(|text| matches(rule.as_str().unwrap(), text)),
             "oneOf" | "anyOf" | "allOf" => {
                 let all = rule.as_array().unwrap();
                 let tried: Vec<_> = all.iter().map(|each| self.at(each, value, at)).collect();
@@ -134,6 +134,17 @@ impl Judge<'_> {
             other => panic!("keyword `{other}` is not known here"),
         })
     }
+}
+
+thread_local! {
+    /// Patterns are few, are used thousands of times and take long to read.
+    static PATTERNS: RefCell<HashMap<String, Regex>> = RefCell::default();
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    PATTERNS.with_borrow_mut(|known| {
+        known.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).unwrap()).is_match(text)
+    })
 }
 
 fn is(value: &Value, kind: &str) -> bool {

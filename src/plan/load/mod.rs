@@ -97,7 +97,9 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Diagnostics> {
         let span = error.span().unwrap_or(0..0);
         match other_format(text) {
             Some(help) => problems.add_help(&span, "toml", toml_message(error.message()), help),
-            None => problems.add(&span, "toml", toml_message(error.message())),
+            None => {
+                problems.add_help(&span, "toml", toml_message(error.message()), toml_help(error.message()));
+            }
         }
     }
     // A key given twice leaves the rest of the file as it was meant.
@@ -125,6 +127,22 @@ fn toml_message(message: &str) -> String {
     match message {
         "duplicate key" => "this key was given before".to_owned(),
         other => format!("not TOML: {other}"),
+    }
+}
+
+/// What would be right where the TOML reader stumbled.
+fn toml_help(message: &str) -> &'static str {
+    if message == "duplicate key" {
+        "keep one of them; a new step begins with `[[step]]`"
+    } else if message.contains("string") {
+        "a text stands in quotation marks: `key = \"text\"`"
+    } else if message.contains("array table")
+        || message.contains("table header")
+        || message.contains("std table")
+    {
+        "a section is `[vars]`, a step is `[[step]]`, each on a line of its own"
+    } else {
+        "a line is `key = value`; a value is \"text\", 1, true, [\"a\", \"b\"] or { key = value }"
     }
 }
 

@@ -61,10 +61,11 @@ impl<'d> Loader<'d, '_> {
                     secrets.insert(entry.name().to_owned(), SecretRef::Env(env.text));
                 }
                 (None, Some(file)) if file.text.is_empty() => {
-                    self.problems.add(
+                    self.problems.add_help(
                         &file.span,
                         "bad-path",
                         format!("secret `{}` names no file", entry.name()),
+                        format!("write {}", table.example("file")),
                     );
                 }
                 (None, Some(file)) => {
@@ -238,10 +239,11 @@ impl<'d> Loader<'d, '_> {
         for item in list {
             let Some(owner) = text_item(item, &mut self.problems) else { continue };
             if owners.contains(&owner.text) {
-                self.problems.add(
+                self.problems.add_help(
                     &owner.span,
                     "duplicate-owner",
                     format!("owner `{}` is named twice", owner.text),
+                    "name each of them once",
                 );
             } else {
                 owners.push(owner.text);

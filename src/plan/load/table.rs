@@ -249,7 +249,22 @@ pub(super) fn wrong_type_at(
     let quoted = expected == "string" && matches!(found, "integer" | "float" | "boolean" | "datetime");
     match quoted && !shown.is_empty() {
         true => problems.add_help(span, "wrong-type", message, format!("write it as \"{shown}\"")),
-        false => problems.add(span, "wrong-type", message),
+        false => problems.add_help(span, "wrong-type", message, write_as(expected)),
+    }
+}
+
+/// How a value of a type is written, for help texts.
+pub(super) fn write_as(expected: &str) -> &'static str {
+    match expected {
+        "string" => "write it in quotation marks",
+        "boolean" | "bool" => "write `true` or `false`, without quotation marks",
+        "integer" | "float" => "write a number, without quotation marks",
+        "table" => "write `{ key = … }`",
+        "array of tables" => "write `[[…]]` with two brackets, once for each of them",
+        "array of checks" => "write `[{ check = … }]`",
+        other if other.starts_with("array") => "write `[…, …]`",
+        other if other.starts_with("table") => "write `{ name = … }`",
+        _ => "`runner schema` describes every key",
     }
 }
 
