@@ -1,5 +1,5 @@
-//! The JSON Schema of a plan file, made from what the loader itself reads by: [`keys`](super::keys) and
-//! [`catalog`](super::catalog).
+//! The JSON Schema of a plan file, made from what the loader itself reads by: [`keys`] and
+//! [`catalog`].
 //!
 //! Every plan that the loader takes is valid against it. What a schema cannot say (names that must exist, what excludes
 //! what, templates) stays the loader's. Keywords are those that draft 7 has too, `$defs` aside, because editors lag.
