@@ -7,8 +7,6 @@
 mod conforms;
 mod worlds_support;
 
-use std::io::Write;
-use std::process::Stdio;
 
 use conforms::assert_described;
 use worlds_support::*;

@@ -1,6 +1,9 @@
 //! Goal: every kind of invalid plan tells what is wrong, where, and what would be right. Method: one small plan for
 //! each kind, its diagnostics as a snapshot to be read like code.
 
+#[path = "support/json_schema.rs"]
+mod json_schema;
+
 use runner::plan::{Loaded, Request, Required, load};
 
 const READ: &dyn Fn(&str) -> Result<Vec<u8>, String> = &|path| match path {
@@ -22,8 +25,52 @@ fn read(text: &[u8], vars: &[(&str, &str)], var_files: &[(&str, &str)]) -> Resul
         required: Required::MustBeGiven,
         read: READ,
     };
-    load(&request).map_err(|errors| errors.render(false, 100))
+    let result = load(&request);
+    agrees(text, &result, vars.is_empty() && var_files.is_empty());
+    result.map_err(|errors| errors.render(false, 100))
 }
+
+/// What the schema must see as well as the loader does: everything that one place of the file says by itself.
+const STRUCTURAL: [&str; 12] = [
+    "unknown-key",
+    "wrong-type",
+    "unknown-word",
+    "missing-key",
+    "unknown-action",
+    "unknown-check",
+    "bad-percent",
+    "bad-time",
+    "bad-day",
+    "bad-output",
+    "secret-in-plan",
+    "wrong-kind",
+];
+
+/// Every diagnostic says what next, and the JSON Schema takes every plan that is taken and refuses what it can see.
+#[track_caller]
+fn agrees(text: &[u8], result: &Result<Loaded, runner::plan::Diagnostics>, alone: bool) {
+    for error in result.as_ref().err().into_iter().flat_map(runner::plan::Diagnostics::iter) {
+        assert!(error.help.as_ref().is_some_and(|help| !help.ends_with('.')), "what next? {error}");
+        assert!(!error.message.ends_with('.'), "{error}");
+    }
+    let document = std::str::from_utf8(text).ok().and_then(|text| toml::from_str(text).ok());
+    let Some(document): Option<serde_json::Value> = document.filter(|_| alone) else { return };
+    let schema = runner::plan::schema();
+    let valid = json_schema::Judge { schema: &schema, strict: false }.judge(&document);
+    match result {
+        Ok(_) => assert_eq!(valid, Ok(()), "the loader takes it"),
+        Err(errors) => {
+            let seen = errors.iter().find(|error| STRUCTURAL.contains(&error.code));
+            let seen = seen.filter(|error| !ACROSS.iter().any(|across| error.message.contains(across)));
+            if let (Some(error), Ok(())) = (seen, &valid) {
+                panic!("the schema does not see {error}");
+            }
+        }
+    }
+}
+
+/// What the loader calls by such a code and only sees across several keys, or in what JSON does not have.
+const ACROSS: [&str; 3] = ["a soak needs `verify`", "a password must not stand", "a date must be written"];
 
 /// A plan with one good step, to which the cases add.
 const HEAD: &str = "name = \"p\"\n";

@@ -28,6 +28,10 @@ fn plain_lines() {
     insta::assert_snapshot!("plain_soaked_v", soaked().plain(look(1, false)));
     insta::assert_snapshot!("plain_parallel", parallel().plain(look(0, false)));
     insta::assert_snapshot!("plain_meddled", meddled().plain(look(0, false)));
+    insta::assert_snapshot!("plain_soaking", soaking().plain(look(0, false)));
+    insta::assert_snapshot!("plain_window_and_retry", window_and_retry().plain(look(0, false)));
+    insta::assert_snapshot!("plain_cancelled", cancelled().plain(look(0, false)));
+    insta::assert_snapshot!("plain_resting", resting().plain(look(0, false)));
     insta::assert_snapshot!("plain_meddled_vv", meddled().plain(look(2, false)));
 }
 
@@ -35,6 +39,13 @@ fn plain_lines() {
 fn json_lines() {
     insta::assert_snapshot!("json_hello", hello().json());
     insta::assert_snapshot!("json_parallel", parallel().json());
+    insta::assert_snapshot!("json_failed", failed().json());
+    insta::assert_snapshot!("json_rolled_back", rolled_back().json());
+    insta::assert_snapshot!("json_attention_back", attention_back().json());
+    insta::assert_snapshot!("json_waiting", waiting(Verdict::Holds).json());
+    insta::assert_snapshot!("json_soaked", soaked().json());
+    insta::assert_snapshot!("json_window_and_retry", window_and_retry().json());
+    insta::assert_snapshot!("json_cancelled", cancelled().json());
 }
 
 #[test]
@@ -47,6 +58,12 @@ fn status_at_two_widths() {
         ("waiting", waiting(Verdict::Holds)),
         ("attention_forward", attention_forward()),
         ("rolled_back", rolled_back()),
+        ("complete", hello()),
+        ("cancelled", cancelled()),
+        ("resting", resting()),
+        ("going_back", going_back()),
+        ("attention_back", attention_back()),
+        ("window_and_retry", window_and_retry()),
     ] {
         insta::assert_snapshot!(format!("status_{name}_80"), show(&story, 80));
         insta::assert_snapshot!(format!("status_{name}_200"), show(&story, 200));
@@ -57,12 +74,6 @@ fn status_at_two_widths() {
 
 #[test]
 fn endings() {
-    let mut cancelled = Story::new(frigate());
-    cancelled.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
-    cancelled.run(What::CancelRequested { by: "bob@maple".to_owned() }).run(What::Cancelled);
-    let mut resting = Story::new(frigate());
-    resting.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
-    resting.rollback(Some("baseline"), None).undone("stop-old", 1, 9.0).run(What::RolledBack);
     let mut paused = Story::new(frigate());
     paused.done("baseline", 1, 3.2).run(What::Paused { by: "bob@maple".to_owned() });
     let mut asked_back = Story::new(frigate());
@@ -107,8 +118,8 @@ fn endings() {
     insta::assert_snapshot!("ending_going_back", going_back.ending(Asked::Rollback));
     insta::assert_snapshot!("ending_attention_back", attention_back().ending(Asked::Rollback));
     insta::assert_snapshot!("ending_attention_forward", attention_forward().ending(Asked::Apply));
-    insta::assert_snapshot!("ending_cancelled", cancelled.ending(Asked::Cancel));
-    insta::assert_snapshot!("ending_resting", resting.ending(Asked::Rollback));
+    insta::assert_snapshot!("ending_cancelled", cancelled().ending(Asked::Cancel));
+    insta::assert_snapshot!("ending_resting", resting().ending(Asked::Rollback));
     insta::assert_snapshot!("ending_waiting", waiting(Verdict::Holds).ending(Asked::Apply));
     insta::assert_snapshot!("ending_waiting_unsure", waiting(Verdict::Unknown).ending(Asked::Apply));
     insta::assert_snapshot!("ending_soaking", soaking().ending(Asked::Apply));
@@ -147,6 +158,7 @@ fn the_list_of_runs() {
     let rows = [hello(), failed(), attention_back(), soaking()].map(|story| RunRow::of(story.state()));
     insta::assert_snapshot!("runs", runs_text(&rows, &Look::default()));
     insta::assert_snapshot!("runs_80", runs_text(&rows, &Look { width: 80, ..Look::default() }));
+    insta::assert_snapshot!("runs_200", runs_text(&rows, &Look { width: 200, ..Look::default() }));
     insta::assert_snapshot!("runs_none", runs_text(&[], &Look::default()));
     insta::assert_json_snapshot!("runs_json", runs_json(&rows));
 }

@@ -121,29 +121,6 @@ fn variables() {
 }
 
 #[test]
-fn help() {
-    let house = House::new();
-    for command in [
-        "", "apply", "validate", "rollback", "status", "runs", "events", "resolve", "cancel", "approve",
-        "reject", "skip", "pause", "resume",
-    ] {
-        let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
-        let said = house.run(&words);
-        assert_eq!((said.code, said.err.as_str()), (0, ""));
-        assert!(said.out.contains("\nExample"), "{command}: the long help has an example");
-        // Every plan that is named can be tried.
-        for word in
-            said.out.split_whitespace().filter(|word| word.starts_with("plans/") && word.ends_with(".toml"))
-        {
-            let there = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(word).exists();
-            assert!(there || word.contains('*'), "{command}: {word}");
-        }
-        let name = if command.is_empty() { "runner" } else { command };
-        settings().bind(|| insta::assert_snapshot!(format!("help_{name}"), said.out));
-    }
-}
-
-#[test]
 fn arguments() {
     let house = House::new();
     for (name, words) in [

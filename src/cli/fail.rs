@@ -145,10 +145,21 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What may have been meant, and where to look.
+fn meant(near: Option<&str>, look: &str) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`? {look}"),
+        None => look.to_owned(),
+    }
+}
+
 impl From<Refusal> for Fail {
     fn from(refusal: Refusal) -> Self {
         let help = match &refusal {
-            Refusal::NoSuchStep { run, .. } => Some(format!("`runner status {run}` lists its steps")),
+            Refusal::NoSuchStep { run, near, .. } => {
+                let near = near.as_ref().map(crate::plan::StepId::as_str);
+                Some(meant(near, &format!("`runner status {run}` lists its steps")))
+            }
             Refusal::StepIs { step, .. } => {
                 Some(format!("`runner status` shows how step `{step}` stands and every way forward"))
             }
@@ -173,10 +184,12 @@ impl From<HistoryError> for Fail {
     fn from(error: HistoryError) -> Self {
         match error {
             HistoryError::Journal(error) => error.into(),
-            HistoryError::NoSuchRun { ref run } if run.is_empty() => {
+            HistoryError::NoSuchRun { ref run, .. } if run.is_empty() => {
                 Fail::usage("the journal has no runs yet").help("`runner apply PLAN` starts one")
             }
-            HistoryError::NoSuchRun { .. } => Fail::usage(error.to_string()).help("`runner runs` lists them"),
+            HistoryError::NoSuchRun { ref near, .. } => {
+                Fail::usage(error.to_string()).help(meant(near.as_deref(), "`runner runs` lists them"))
+            }
             HistoryError::HolderSilent { pid } => Fail::held(error.to_string()).help(hangs(pid)),
             HistoryError::HolderGone => {
                 Fail::unexpected(error.to_string()).help("run the command again").again(AGAIN)

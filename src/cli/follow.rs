@@ -1,9 +1,9 @@
 //! Watching a run to its rest: the same lines, the same ending and the same exit code, whoever drives it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use indicatif::ProgressDrawTarget;
 use jiff::tz::TimeZone;
 
 use tokio::sync::watch;
@@ -14,9 +14,9 @@ use super::fail::Fail;
 use super::session::Session;
 use crate::driver::{Clock, Observer, Rest, SystemClock, decode, history};
 use crate::journal::Bodies;
-use crate::plan::RunId;
+use crate::plan::{RunId, StepId};
 use crate::report::{self, Asked, Reporter, Traces, exit};
-use crate::saga::{self, Event, Stamp, Standing, State};
+use crate::saga::{self, Event, Stamp, Standing, State, Tail, What};
 use crate::serve::{Answer, Client, ClientError, Request, RestLine};
 
 /// Shows a run and remembers what its ending needs.
@@ -31,6 +31,8 @@ pub(super) struct Screen {
     /// The state after the last event that was shown: events come in batches, and each is shown with the state
     /// that it led to.
     shown: Option<Box<State>>,
+    /// Programs are told how a run was opened, too; people see it by what follows.
+    tells_opening: bool,
 }
 
 impl Screen {
@@ -39,14 +41,23 @@ impl Screen {
         let reporter: Box<dyn Reporter + Send> = if session.json {
             Box::new(report::json(Box::new(session.out())))
         } else if session.terminal {
-            let terminal = report::terminal(ProgressDrawTarget::stderr(), look, TimeZone::system());
+            let (out, size) = (Box::new(std::io::stderr()), Box::new(super::session::terminal_size));
+            let terminal = report::terminal(out, size, look, TimeZone::system());
             super::session::log_above(Some(Box::new(terminal.lines())));
             Box::new(terminal)
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
         let (open, _) = watch::channel(Vec::new());
-        Self { reporter, traces: Traces::default(), asks: false, open, prompt: None, shown: None }
+        Self {
+            reporter,
+            traces: Traces::default(),
+            asks: false,
+            open,
+            prompt: None,
+            shown: None,
+            tells_opening: session.json,
+        }
     }
 
     /// Learns from what happened before anybody looked.
@@ -100,9 +111,19 @@ impl Shared {
     }
 }
 
+/// The event that opened a run which nothing has happened to since.
+fn opening(state: &State) -> Event {
+    let definition = Box::new((*state.definition).clone());
+    let what = What::RunOpened { run: state.run.clone(), definition, by: state.by.clone() };
+    Event { seq: state.seq, at: state.opened, what }
+}
+
 impl Observer for Shared {
     fn begin(&mut self, state: &State) {
         self.with(|screen| {
+            if screen.tells_opening && state.seq == 1 {
+                screen.reporter.event(state, &opening(state));
+            }
             screen.shown = Some(Box::new(state.clone()));
             screen.open.send_replace(ask::open(state));
         });
@@ -128,6 +149,10 @@ impl Observer for Shared {
                 screen.open.send_replace(ask::open(state));
             }
         });
+    }
+
+    fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
+        self.with(|screen| screen.reporter.tails(tails));
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {

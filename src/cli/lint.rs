@@ -34,15 +34,23 @@ pub(crate) struct LintArgs {
     #[arg(value_name = "FILE", required_unless_present = "explain")]
     files: Vec<PathBuf>,
     /// Version the files are meant for, such as 0.16 or 0.16.2 [default: the context's, else 0.16]
+    ///
+    /// Example: runner lint --frigate 0.16 config.yml
     #[arg(long, value_name = "VERSION")]
     frigate: Option<Target>,
     /// What the files do not say, as JSON or TOML: image, gpu, env, phase and more
+    ///
+    /// Example: runner lint --context context.toml config.yml
     #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
     /// Make the changes that are certain, after showing them as a diff
+    ///
+    /// Example: runner lint --fix config.yml
     #[arg(long)]
     fix: bool,
     /// Tell the story behind a rule, such as L7
+    ///
+    /// Example: runner lint --explain L7
     #[arg(long, value_name = "CODE", conflicts_with_all = ["fix", "context", "frigate"])]
     explain: Option<String>,
 }

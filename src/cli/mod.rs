@@ -5,6 +5,7 @@ mod apply;
 mod approve;
 mod ask;
 mod cancel;
+mod completions;
 mod drive;
 mod edits;
 mod events;
@@ -12,6 +13,7 @@ mod fail;
 mod follow;
 mod graph;
 mod lint;
+mod man;
 mod near;
 mod pause;
 mod reject;
@@ -19,6 +21,7 @@ mod resolve;
 mod resume;
 mod rollback;
 mod runs;
+mod schema;
 mod session;
 mod skip;
 mod source;
@@ -137,6 +140,12 @@ enum Command {
     Graph(graph::GraphArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
+    /// Print the JSON Schema of a plan file, for editors and other programs
+    Schema(schema::SchemaArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man(man::ManArgs),
 }
 
 /// How it is used, at the end of the long help.
@@ -147,6 +156,11 @@ const FIRST_STEPS: &str = "Examples:
   runner rollback                     undo what it did, the last step first
 ";
 
+/// Every command and option, as data: what help, completions and the manual page are made from.
+pub fn command() -> clap::Command {
+    Cli::command().after_long_help(format!("{FIRST_STEPS}\nExit codes:\n{}", exit::text()))
+}
+
 /// Runs the command that the process was started with.
 ///
 /// `let_go` is called when something is over of which little is needed again, such as loading a plan: it may give back
@@ -154,9 +168,8 @@ const FIRST_STEPS: &str = "Examples:
 ///
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> ExitCode {
-    let table = format!("{FIRST_STEPS}\nExit codes:\n{}", exit::text());
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = Cli::command().after_long_help(table).try_get_matches_from(&arguments);
+    let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
@@ -169,7 +182,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Runs(_)
         | Command::Events(_)
         | Command::Graph(_)
-        | Command::Lint(_) => true,
+        | Command::Lint(_)
+        | Command::Schema(_)
+        | Command::Completions(_)
+        | Command::Man(_) => true,
         Command::Apply(_)
         | Command::Rollback(_)
         | Command::Approve(_)
@@ -252,6 +268,9 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
         Command::Graph(args) => graph::run(session, args),
+        Command::Schema(args) => Ok(schema::run(session, args)),
+        Command::Completions(args) => Ok(completions::run(session, args)),
+        Command::Man(args) => Ok(man::run(session, args)),
         Command::Lint(args) => {
             let show =
                 lint::Show { json: session.json, verbose: session.look().verbose > 0, color: session.color };

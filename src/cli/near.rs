@@ -1,7 +1,7 @@
 //! Runs and steps as people name them, and what they probably meant when there is none of that name.
 
 use super::fail::Fail;
-use crate::driver::{History, HistoryError, history};
+use crate::driver::{History, history};
 use crate::plan::recorded::Definition;
 use crate::plan::{RunId, StepId, did_you_mean};
 
@@ -12,21 +12,7 @@ pub(super) fn step(text: &str) -> Result<StepId, String> {
 
 /// The run that a person names: nothing for the newest, a plan's name for its newest, or a run's id.
 pub(super) async fn find(history: &dyn History, name: Option<&str>) -> Result<RunId, Fail> {
-    let error = match history::find(history, name).await {
-        Ok(run) => return Ok(run),
-        Err(error) => error,
-    };
-    let HistoryError::NoSuchRun { run } = &error else { return Err(error.into()) };
-    let heads = history.runs().await.unwrap_or_default();
-    let runs = heads.iter().map(|head| head.run.to_string());
-    let plans = heads.iter().map(|head| head.run.plan().to_string());
-    let known: Vec<String> = runs.chain(plans).collect();
-    let meant = did_you_mean(run, known.iter().map(String::as_str)).map(str::to_owned);
-    let fail = Fail::from(error);
-    Err(match meant {
-        Some(meant) => fail.help(format!("did you mean `{meant}`? `runner runs` lists them")),
-        None => fail,
-    })
+    Ok(history::find(history, name).await?)
 }
 
 /// A step that the run does not have.

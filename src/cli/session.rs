@@ -32,6 +32,13 @@ pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// How large the terminal is now; 24 rows of 80 columns where it does not say.
+pub(super) fn terminal_size() -> report::Size {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let or = |found: Option<u16>, otherwise: usize| found.filter(|&n| n > 0).map_or(otherwise, usize::from);
+    report::Size { rows: or(size.map(|size| size.ws_row), 24), columns: or(size.map(|size| size.ws_col), 80) }
+}
+
 impl Session {
     pub(super) fn new(global: &Global, let_go: fn()) -> Self {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
@@ -50,7 +57,8 @@ impl Session {
             verbose: global.verbose,
             color: wanted(out) && !global.json,
             color_err: wanted(err),
-            terminal: out && err,
+            // A dumb terminal cannot take back what is drawn.
+            terminal: out && err && environment("TERM").is_none_or(|term| term != "dumb"),
             width: width.filter(|&width| width >= 40).unwrap_or(100),
             let_go,
             lost: Arc::default(),
@@ -136,17 +144,29 @@ impl Session {
         }
     }
 
+    /// Writes a text that is made for other programs: a schema, a script, a page. With `--json` it is one object.
+    pub(super) fn document(&self, name: &str, text: &str) {
+        if self.json {
+            let object = serde_json::json!({
+                "v": report::SHOWN_VERSION, "type": "document", "name": name, "text": text,
+            });
+            self.say(&format!("{}\n", report::json_line(&object)));
+        } else {
+            self.say(text);
+        }
+    }
+
     /// Writes an aside to standard error, unless it is to be quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            drop(writeln!(std::io::stderr().lock(), "{text}"));
+            drop(Log.write_all(format!("{text}\n").as_bytes()));
         }
     }
 
     /// Writes a warning to standard error.
     pub(super) fn warn(&self, text: &str) {
         let (on, off) = if self.color_err { ("\u{1b}[33m", "\u{1b}[0m") } else { ("", "") };
-        drop(writeln!(std::io::stderr().lock(), "{on}warning:{off} {text}"));
+        drop(Log.write_all(format!("{on}warning:{off} {text}\n").as_bytes()));
     }
 }
 
@@ -189,7 +209,7 @@ pub(super) fn log_above(bars: Option<Box<dyn Write + Send>>) {
     *ABOVE_BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
 }
 
-/// A log line on its way.
+/// A line of conversation on its way: above the bars, while there are any.
 struct Log;
 
 impl Write for Log {

@@ -54,6 +54,8 @@ pub enum HistoryError {
     NoSuchRun {
         /// What was asked for.
         run: String,
+        /// What may have been meant.
+        near: Option<String>,
     },
 }
 
@@ -135,7 +137,8 @@ pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Resul
         }
         None => {
             let mut all = events(history, bodies, run, 1, u64::MAX).await?.into_iter();
-            let first = all.next().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string() })?;
+            let first =
+                all.next().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string(), near: None })?;
             (saga::opened(first).map_err(illegal)?, all.collect())
         }
     };
@@ -188,13 +191,24 @@ pub async fn newest_of(
 pub async fn find(history: &dyn History, name: Option<&str>) -> Result<RunId, HistoryError> {
     let heads = history.runs().await?;
     let mut runs = heads.into_iter().rev().filter(|head| head.last_seq > 0).map(|head| head.run);
-    let found = match name {
-        None => runs.next(),
-        Some(name) => {
-            let runs: Vec<RunId> = runs.collect();
-            let exact = runs.iter().find(|run| run.to_string() == name);
-            exact.or_else(|| runs.iter().find(|run| run.plan().as_str() == name)).cloned()
-        }
+    let Some(name) = name else {
+        return runs.next().ok_or(HistoryError::NoSuchRun { run: String::new(), near: None });
     };
-    found.ok_or_else(|| HistoryError::NoSuchRun { run: name.unwrap_or_default().to_owned() })
+    let runs: Vec<RunId> = runs.collect();
+    let exact = runs.iter().find(|run| run.to_string() == name);
+    let found = exact.or_else(|| runs.iter().find(|run| run.plan().as_str() == name));
+    found.cloned().ok_or_else(|| HistoryError::NoSuchRun { run: name.to_owned(), near: nearest(&runs, name) })
+}
+
+/// What may have been meant by a name that no run has: of `hello-7` the newest run of `hello`, else the nearest name.
+fn nearest(runs: &[RunId], name: &str) -> Option<String> {
+    let numbered =
+        name.rsplit_once('-').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let plan = numbered.map_or(name, |(plan, _)| plan);
+    if let Some(run) = runs.iter().find(|run| run.plan().as_str() == plan) {
+        return Some(run.to_string());
+    }
+    let plans: std::collections::BTreeSet<&str> = runs.iter().map(|run| run.plan().as_str()).collect();
+    let near = crate::plan::did_you_mean(plan, plans)?;
+    runs.iter().find(|run| run.plan().as_str() == near).map(ToString::to_string)
 }

@@ -72,6 +72,10 @@ pub trait Observer: Send {
     }
     /// These events are on stable storage; `state` is the state after them.
     fn events(&mut self, state: &State, events: &[Event]);
+    /// The good samples of each soak that are not recorded yet, before every other word of this moment.
+    fn tails(&mut self, tails: &BTreeMap<crate::plan::StepId, saga::Tail>) {
+        let _ = tails;
+    }
     /// A second has passed or so.
     fn tick(&mut self, state: &State, now: &saga::Stamp);
 }
@@ -354,10 +358,11 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// A second has passed: what is shown is what would not be lost.
     fn tick(&mut self) {
         let now = self.parts.clock.now();
-        let tails = self.kept.clone().tails(&self.state);
-        let with_tails = (!tails.is_empty()).then(|| saga::with_tails(&self.state, &tails));
+        let mut tails = self.kept.clone().tails(&self.state);
+        tails.extend(self.session.tails.iter().map(|(step, tail)| (step.clone(), tail.clone())));
         for observer in &mut self.parts.observers {
-            observer.tick(with_tails.as_ref().unwrap_or(&self.state), &now);
+            observer.tails(&tails);
+            observer.tick(&self.state, &now);
         }
     }
 
@@ -493,6 +498,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             tokio::task::yield_now().await;
         }
         for observer in &mut self.parts.observers {
+            observer.tails(&self.session.tails);
             observer.events(&self.state, &append);
         }
         self.seq.send_replace(self.state.seq);

@@ -224,11 +224,6 @@ impl<'t> Problems<'t> {
         Self { source, found: Vec::new(), left_out: 0, hidden: Vec::new() }
     }
 
-    /// Reports something that is wrong at `span` of the plan file.
-    pub(super) fn add(&mut self, span: &Span, code: &'static str, message: impl Into<String>) {
-        self.push(span, code, message.into(), None);
-    }
-
     /// Reports something that is wrong at `span` of the plan file, and what would be right.
     pub(super) fn add_help(
         &mut self,
@@ -237,14 +232,14 @@ impl<'t> Problems<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.push(span, code, message.into(), Some(help.into()));
+        self.push(span, code, message.into(), help.into());
     }
 
-    fn push(&mut self, span: &Span, code: &'static str, message: String, help: Option<String>) {
+    fn push(&mut self, span: &Span, code: &'static str, message: String, help: String) {
         if self.found.len() >= DIAGNOSTICS_MAX {
             self.left_out += 1;
         } else {
-            self.found.push(Diagnostic::new(&self.source, span.clone(), code, message, help));
+            self.found.push(Diagnostic::new(&self.source, span.clone(), code, message, Some(help)));
         }
     }
 
@@ -319,7 +314,13 @@ pub(super) fn help_for<'k>(what: &str, text: &str, known: impl IntoIterator<Item
         return format!("did you mean `{near}`?");
     }
     if known.is_empty() {
-        return format!("this plan has no {what}");
+        return match what {
+            "hosts" | "resources" | "secrets" => {
+                format!("this plan has no {what}; declare it under `[{what}.{text}]`")
+            }
+            "variables" => format!("this plan has no {what}; declare it under `[vars]`"),
+            _ => format!("this plan has no {what}"),
+        };
     }
     let count = known.len();
     known.truncate(NAMES_SHOWN_MAX);

@@ -9,9 +9,11 @@ mod duration;
 pub mod expect;
 pub mod graph;
 mod id;
+pub mod keys;
 mod load;
 pub mod recorded;
 pub mod samples;
+mod schema;
 pub mod template;
 mod window;
 
@@ -20,4 +22,5 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 pub use duration::{DURATION_MAX_MS, parse as parse_duration};
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
 pub use load::{AddedNeed, FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
+pub use schema::{schema, schema_text};
 pub use window::WindowState;

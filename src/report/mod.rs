@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::plan::StepId;
-use crate::saga::{Direction, Event, Stamp, State, StepEvent, Trace, What};
+use crate::saga::{Direction, Event, Stamp, State, StepEvent, Tail, Trace, What};
 
+mod block;
 mod ending;
 pub mod exit;
 mod graph;
@@ -25,6 +26,7 @@ mod step;
 mod terminal;
 mod words;
 
+pub use block::{AskSize, Lines, Size};
 pub use ending::ending;
 pub use graph::{GraphFormat, graph_json, graph_text};
 pub use guard::{shell_word, text_line};
@@ -34,12 +36,14 @@ pub use plain::{Plain, event_text, plain};
 pub use runs::{RunRow, runs_json, runs_text};
 pub use shown::{SHOWN_VERSION, event_json, event_line};
 pub use status::{standing_word, status_json, status_text};
-pub use terminal::{Lines, Terminal, terminal};
+pub use terminal::{Terminal, terminal};
 
 /// Something that shows a run while it happens.
 pub trait Reporter {
     /// Shows `event`, after it was folded into `state`.
     fn event(&mut self, state: &State, event: &Event);
+    /// Good samples that are not recorded yet, by step: what a soak has in memory and nowhere else.
+    fn tails(&mut self, _tails: &BTreeMap<StepId, Tail>) {}
     /// Called once a second or so, for elapsed times.
     fn tick(&mut self, _state: &State, _now: &Stamp) {}
     /// Shows a line of conversation that is not an event.

@@ -5,8 +5,8 @@ use super::guard;
 use super::human::{duration, wall};
 use super::words::why_cut;
 use crate::plan::WindowState;
-use crate::plan::recorded::Step;
-use crate::saga::{Answer, Course, Stamp, State, Status, StepState, Verdict};
+use crate::plan::recorded::{Soak, Step};
+use crate::saga::{Answer, Course, Soaking, Stamp, State, Status, StepState, Tail, Verdict};
 use jiff::tz::TimeZone;
 
 /// An answer in words: `absent (status 502)`.
@@ -141,39 +141,137 @@ pub(super) fn detail_of_soak(step: &Step, found: &StepState, now: Option<&Stamp>
     text
 }
 
+/// Whether something happens at the step now, or it waits for a person or a time: then it has a bar.
+pub(super) fn in_motion(state: &State, place: usize, now: &Stamp) -> bool {
+    match &state.steps[place].status {
+        Status::AwaitingApproval
+        | Status::Running { .. }
+        | Status::Retrying { .. }
+        | Status::Verifying(_)
+        | Status::Soaking(_)
+        | Status::Compensating { .. }
+        | Status::CompensationRetrying { .. }
+        | Status::UndoingCheck { .. } => true,
+        Status::Interrupted(cut) => cut.attention.is_none(),
+        Status::Pending => unmet(state, place).is_empty() && door(state, place, now).is_some(),
+        Status::Done
+        | Status::Satisfied
+        | Status::Skipped
+        | Status::Failed { .. }
+        | Status::Compensated
+        | Status::CompensationFailed { .. } => false,
+    }
+}
+
+/// The word of a bar: as the manual has it, but a pause between two attempts is told from an attempt.
+pub(super) fn bar_word(status: &Status) -> &'static str {
+    match status {
+        Status::Retrying { .. } | Status::CompensationRetrying { .. } => "retrying",
+        other => other.word(),
+    }
+}
+
+/// What a bar says of a step in motion: as [`detail`], with what only the process that drives it knows.
+pub(super) fn bar(state: &State, place: usize, tail: Option<&Tail>, now: &Stamp) -> String {
+    let (step, found) = (&state.definition.steps[place], &state.steps[place]);
+    match &found.status {
+        Status::Soaking(soaking) => {
+            let none = Tail::default();
+            let text = step.soak.as_ref().map(|terms| soak_bar(soaking, terms, tail.unwrap_or(&none), now));
+            guard::line(&text.unwrap_or_default())
+        }
+        Status::Running { .. } => match summary(step) {
+            Some(summary) => format!("{}: {summary}", detail(state, place, now)),
+            None => detail(state, place, now),
+        },
+        Status::Pending => match window(step, now) {
+            Some(opens_ms) => {
+                let left = u64::try_from(opens_ms.saturating_sub(now.wall_ms)).unwrap_or(0);
+                let at = wall(opens_ms, &TimeZone::UTC);
+                format!("its window opens in {}, at {at}", duration(left))
+            }
+            None => detail(state, place, now),
+        },
+        _ => detail(state, place, now),
+    }
+}
+
+/// `1 d 03 h of 3 d healthy, budget 6 of 8, sample in 4 m 10 s`: what the budget bears of bad samples.
+fn soak_bar(soaking: &Soaking, terms: &Soak, tail: &Tail, now: &Stamp) -> String {
+    let healthy_ms = soaking.healthy_ms(tail).min(terms.for_ms);
+    let mut text = format!("{} of {} healthy", duration(healthy_ms), duration(terms.for_ms));
+    if let Some(answers) = &soaking.ready_lost {
+        text.push_str(&format!("; stands still, the way back no longer works: {}", troubles(answers)));
+        return text;
+    }
+    if let Some(left) = soaking.budget_left(terms) {
+        text.push_str(&format!(", budget {left} of {}", left.saturating_add(soaking.bad)));
+    }
+    match soaking.due_ms(terms, tail, now) {
+        0 => text.push_str(", a sample is being taken"),
+        left_ms => text.push_str(&format!(", sample in {}", duration(left_ms))),
+    }
+    if soaking.consecutive > 0 && tail.good == 0 {
+        text.push_str(&format!(", {} bad in a row", soaking.consecutive));
+    }
+    text
+}
+
+/// The steps that it needs and that have not ended well.
+fn unmet(state: &State, place: usize) -> Vec<&str> {
+    let needs = state.definition.steps[place].needs.iter();
+    needs
+        .filter(|id| state.step(id).is_some_and(|(_, needed)| !needed.status.ended_well()))
+        .map(crate::plan::StepId::as_str)
+        .collect()
+}
+
+/// When the step's window opens, if it is closed now.
+fn window(step: &Step, now: &Stamp) -> Option<i64> {
+    match step.window.as_ref()?.at(now.wall_ms) {
+        WindowState::Closed { opens_ms } => Some(opens_ms),
+        WindowState::Open { .. } => None,
+    }
+}
+
 /// What a pending step waits for.
 fn pending(state: &State, place: usize, now: &Stamp) -> String {
-    let (step, found) = (&state.definition.steps[place], &state.steps[place]);
     // Going back, a step that has not begun waits for nothing.
     if state.end.is_some() || matches!(state.course, Course::Back(_)) {
         return String::new();
     }
-    let unmet: Vec<&str> = step
-        .needs
-        .iter()
-        .filter(|id| state.step(id).is_some_and(|(_, needed)| !needed.status.ended_well()))
-        .map(crate::plan::StepId::as_str)
-        .collect();
+    let unmet = unmet(state, place);
     if !unmet.is_empty() {
         return format!("waits for {}", unmet.join(", "));
     }
-    if let Some(seen) = found.door.probe.as_ref().filter(|seen| seen.answer.verdict == Verdict::Unknown) {
-        return format!("its probe could not look: {}", seen.answer.reason);
+    match door(state, place, now) {
+        Some(why) => why,
+        None if state.paused => "the run is paused".to_owned(),
+        None => String::new(),
     }
-    if let Some(window) = &step.window
-        && let WindowState::Closed { opens_ms } = window.at(now.wall_ms)
-    {
-        return format!("waits for its window, which opens {}", wall(opens_ms, &TimeZone::UTC));
+}
+
+/// What a step whose needs are met still waits for.
+fn door(state: &State, place: usize, now: &Stamp) -> Option<String> {
+    let (step, found) = (&state.definition.steps[place], &state.steps[place]);
+    if state.end.is_some() || matches!(state.course, Course::Back(_)) {
+        return None;
+    }
+    if let Some(seen) = found.door.probe.as_ref().filter(|seen| seen.answer.verdict == Verdict::Unknown) {
+        return Some(format!("its probe could not look: {}", seen.answer.reason));
+    }
+    if let Some(opens_ms) = window(step, now) {
+        return Some(format!("waits for its window, which opens {}", wall(opens_ms, &TimeZone::UTC)));
     }
     for (resource, owner) in &step.takes {
         let holders = state.holders.get(resource);
         if let Some(other) = holders.and_then(|holders| holders.iter().find(|holder| *holder != owner)) {
-            return format!("waits for `{resource}`, held by `{other}`");
+            return Some(format!("waits for `{resource}`, held by `{other}`"));
         }
         let mut gone = found.door.gone.get(resource).into_iter().flatten();
         if let Some((other, seen)) = gone.find(|(_, seen)| seen.answer.verdict != Verdict::Holds) {
-            return format!("waits until `{other}` lets go of `{resource}`: {}", shape(&seen.answer));
+            return Some(format!("waits until `{other}` lets go of `{resource}`: {}", shape(&seen.answer)));
         }
     }
-    if state.paused { "the run is paused".to_owned() } else { String::new() }
+    None
 }

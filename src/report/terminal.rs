@@ -1,58 +1,88 @@
-//! The terminal: a bar for every step that runs, a line for everything that is settled.
+//! The terminal: a bar for every step that is in motion, a line for everything that is settled.
 //!
-//! One `MultiProgress` owns the terminal; lines go through it, above the bars, so that the two never fight.
+//! One [`Block`] owns the terminal; lines go through it, above the bars, so that the two never fight.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
-use super::human::clock;
+use super::block::{AskSize, Block, Lines};
+use super::human::{clock, count};
 use super::plain::{columns, widest};
-use super::step::{detail, tone};
+use super::step::{bar, bar_word, in_motion, tone};
 use super::words::{Weight, line};
 use super::{Level, Look, Reporter, Tone, guard};
 use crate::plan::StepId;
-use crate::saga::{Event, Stamp, State, Status};
+use crate::saga::{Event, Stamp, State, Status, Tail};
+
+/// What turns while something runs.
+const TURNS: [&str; 4] = ["|", "/", "-", "\\"];
+
+/// The mark of a step that a person is asked about.
+const ASKS: &str = "?";
+
+/// The mark of a step that a time is waited for.
+const WAITS: &str = ".";
+
+/// Rows that bars leave to the lines above them.
+const ROWS_LEFT: usize = 2;
 
 /// The reporter for a terminal.
 pub struct Terminal {
-    multi: MultiProgress,
-    bars: BTreeMap<StepId, ProgressBar>,
+    block: Block,
     look: Look,
     zone: TimeZone,
+    /// Good samples that are not recorded yet.
+    tails: BTreeMap<StepId, Tail>,
+    /// The steps that the bars tell of.
+    told: BTreeSet<StepId>,
+    turn: usize,
 }
 
-/// Draws on `target`. What is drawn is cut to the look's width; what went wrong is wrapped instead.
-///
-/// A hidden target (no terminal, or a dumb one) shows nothing at all: there [`plain`](super::plain()) is right.
-pub fn terminal(target: ProgressDrawTarget, look: Look, zone: TimeZone) -> Terminal {
-    Terminal { multi: MultiProgress::with_draw_target(target), bars: BTreeMap::new(), look, zone }
+/// Draws on `out`, which is a terminal of `size`; that is asked anew each time, because people resize windows. What is
+/// drawn is cut to the width; what went wrong is wrapped instead.
+pub fn terminal(out: Box<dyn Write + Send>, size: AskSize, look: Look, zone: TimeZone) -> Terminal {
+    let block = Block::new(out, size);
+    Terminal { block, look, zone, tails: BTreeMap::new(), told: BTreeSet::new(), turn: 0 }
 }
 
 impl Reporter for Terminal {
     fn event(&mut self, state: &State, event: &Event) {
-        self.bars(state, &event.at);
         let words = line(state, event);
-        if !words.weight.shows(&self.look) || self.bar_says_it(event, words.tone) {
-            return;
+        let told_before = event.what.step().is_some_and(|step| self.told.contains(step));
+        let bars = self.bars(state, &event.at);
+        let told = told_before || event.what.step().is_some_and(|step| self.told.contains(step));
+        // A start is seen by its bar; a line of its own would say it twice.
+        let by_bar = told && words.tone == Tone::Busy && self.look.verbose == 0;
+        if words.weight.shows(&self.look) && !by_bar {
+            let width = self.block.size().columns;
+            let text = format!(
+                "{}  {}",
+                clock(&event.at, &self.zone),
+                columns(event, &words, &Look { color: false, ..self.look }, widest(state))
+            );
+            // What went wrong is worth its lines; what went well is not.
+            let trouble = matches!(words.tone, Tone::Warn | Tone::Bad);
+            let mut lines = self.lined(&text, words.word, words.tone, trouble, width);
+            let failure = words.weight == Weight::Failure;
+            for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(&self.look)) {
+                lines.extend(self.lined(&format!("    {below}"), "", Tone::Plain, failure, width));
+            }
+            // A terminal that is gone takes nothing; the run goes on.
+            drop(self.block.put(&lines));
         }
-        let text = format!(
-            "{}  {}",
-            clock(&event.at, &self.zone),
-            columns(event, &words, &Look { color: false, ..self.look }, widest(state))
-        );
-        // What went wrong is worth its lines; what went well is not.
-        let trouble = matches!(words.tone, Tone::Warn | Tone::Bad);
-        self.put(&text, words.word, words.tone, trouble);
-        for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(&self.look)) {
-            self.put(&format!("    {below}"), "", Tone::Plain, words.weight == Weight::Failure);
-        }
+        drop(self.block.draw(bars));
+    }
+
+    fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
+        self.tails.clone_from(tails);
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {
-        self.bars(state, now);
+        self.turn += 1;
+        let bars = self.bars(state, now);
+        drop(self.block.draw(bars));
     }
 
     fn note(&mut self, level: Level, text: &str) {
@@ -61,137 +91,103 @@ impl Reporter for Terminal {
             Level::Info => ("", Tone::Plain),
             Level::Warning => ("warning: ", Tone::Warn),
         };
+        let width = self.block.size().columns;
         for each in text.lines() {
             let each = format!("{mark}{}", guard::line(each));
-            self.put(&each, mark.trim_end(), tone, true);
+            drop(self.block.put(&self.lined(&each, mark.trim_end(), tone, true, width)));
         }
     }
 
     fn finish(&mut self) {
-        for (_, bar) in std::mem::take(&mut self.bars) {
-            bar.finish_and_clear();
-            self.multi.remove(&bar);
-        }
+        self.told.clear();
+        drop(self.block.draw(Vec::new()));
     }
 }
 
 impl Terminal {
     /// A writer for log lines: they appear above the bars.
     pub fn lines(&self) -> Lines {
-        Lines { multi: self.multi.clone(), begun: Vec::new() }
+        Lines::new(self.block.clone())
     }
 
-    /// A start is seen by its bar; a line of its own would say it twice.
-    fn bar_says_it(&self, event: &Event, tone: Tone) -> bool {
-        let has_bar = event.what.step().is_some_and(|step| self.bars.contains_key(step));
-        has_bar && tone == Tone::Busy && self.look.verbose == 0
-    }
-
-    /// One line above the bars, cut to the terminal or wrapped, with `word` in its colour.
-    fn put(&self, text: &str, word: &str, tone: Tone, whole: bool) {
-        let lines = if whole {
-            guard::wrap(text, self.look.width, 4)
-        } else {
-            vec![guard::cut(text, self.look.width)]
-        };
-        for (at, line) in lines.iter().enumerate() {
+    /// One line cut to the terminal, or wrapped, with `word` in its colour.
+    fn lined(&self, text: &str, word: &str, tone: Tone, whole: bool, width: usize) -> Vec<String> {
+        let lines = if whole { guard::wrap(text, width, 4) } else { vec![guard::cut(text, width)] };
+        let paint = |(at, line): (usize, String)| match line.split_once(&format!("  {word}")) {
             // The word's own column, not the same letters within an id.
-            let line = match line.split_once(&format!("  {word}")) {
-                Some((before, after)) if at == 0 && !word.is_empty() => {
-                    format!("{before}  {}{after}", tone.paint(word, self.look.color))
-                }
-                _ => line.clone(),
-            };
-            // A terminal that is gone takes nothing; the run goes on.
-            drop(self.multi.println(line));
-        }
-    }
-
-    /// Brings the bars in step with the state: one for every step in motion, in the plan's order.
-    fn bars(&mut self, state: &State, now: &Stamp) {
-        if self.look.quiet {
-            return;
-        }
-        let steps = state.definition.steps.iter().zip(&state.steps).enumerate();
-        let moving: Vec<usize> = steps
-            .filter(|(_, (_, found))| state.end.is_none() && in_motion(&found.status))
-            .map(|(place, _)| place)
-            .collect();
-        let wanted = |id: &StepId| moving.iter().any(|&place| state.definition.steps[place].id == *id);
-        let over: Vec<StepId> = self.bars.keys().filter(|id| !wanted(id)).cloned().collect();
-        for id in over {
-            if let Some(bar) = self.bars.remove(&id) {
-                bar.finish_and_clear();
-                self.multi.remove(&bar);
+            Some((before, after)) if at == 0 && !word.is_empty() => {
+                format!("{before}  {}{after}", tone.paint(word, self.look.color))
             }
+            _ => line,
+        };
+        lines.into_iter().enumerate().map(paint).collect()
+    }
+
+    /// The bars as they should be now: one for every step in motion, those that wait for a person first, then in the
+    /// plan's order; what has no room is counted in the last one.
+    fn bars(&mut self, state: &State, now: &Stamp) -> Vec<String> {
+        self.told.clear();
+        if self.look.quiet || state.end.is_some() {
+            return Vec::new();
         }
-        let widest = state.definition.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(0);
-        for (row, &place) in moving.iter().enumerate() {
-            let (step, found) = (&state.definition.steps[place], &state.steps[place]);
-            let word = found.status.word();
-            let text = format!("{:<widest$}  {word}  {}", step.id, detail(state, place, now));
-            // Two columns are the spinner's.
-            let text = guard::cut(text.trim_end(), self.look.width.saturating_sub(3));
-            let painted = tone(found).paint(word, self.look.color);
-            let head = format!("{:<widest$}  ", step.id);
-            let text = match text.strip_prefix(&format!("{head}{word}")) {
-                Some(rest) => format!("{head}{painted}{rest}"),
-                None => text,
-            };
-            let bar = self.bars.entry(step.id.clone()).or_insert_with(|| {
-                let bar = self.multi.insert(row, ProgressBar::new_spinner());
-                if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                    bar.set_style(style);
-                }
-                bar
-            });
-            bar.set_message(text);
-            bar.tick();
+        let size = self.block.size();
+        // One column less than there is: a full row would be broken by some terminals and not by others.
+        let width = size.columns.saturating_sub(1);
+        let steps = state.steps.iter().enumerate();
+        let mut moving: Vec<usize> =
+            steps.filter(|(place, _)| in_motion(state, *place, now)).map(|(place, _)| place).collect();
+        self.told.extend(moving.iter().map(|&place| state.definition.steps[place].id.clone()));
+        let asks = |place: &usize| !matches!(state.steps[*place].status, Status::AwaitingApproval);
+        moving.sort_by_key(asks);
+        let room = size.rows.saturating_sub(ROWS_LEFT).max(1);
+        let shown = if moving.len() > room { room - 1 } else { moving.len() };
+        let ids = moving[..shown].iter().map(|&place| state.definition.steps[place].id.as_str().len());
+        // Half of the row belongs to what is said of a step; in a narrow one its id is worth more.
+        let widest = ids.max().unwrap_or(0).min((width / 2).max(12));
+        let turn = TURNS[self.turn % TURNS.len()];
+        let mut bars: Vec<String> =
+            moving[..shown].iter().map(|&place| self.one(state, place, now, (turn, widest, width))).collect();
+        if shown < moving.len() {
+            bars.push(guard::cut(&more(state, &moving[shown..], shown > 0), width));
+        }
+        bars
+    }
+
+    fn one(
+        &self,
+        state: &State,
+        place: usize,
+        now: &Stamp,
+        (turn, widest, width): (&str, usize, usize),
+    ) -> String {
+        let (step, found) = (&state.definition.steps[place], &state.steps[place]);
+        let word = bar_word(&found.status);
+        let said = bar(state, place, self.tails.get(&step.id), now);
+        let id = guard::cut(step.id.as_str(), widest);
+        let mark = match &found.status {
+            Status::AwaitingApproval => ASKS,
+            Status::Pending | Status::Retrying { .. } | Status::CompensationRetrying { .. } => WAITS,
+            _ => turn,
+        };
+        let head = format!("{mark} {}  ", guard::pad(&id, widest));
+        let text = guard::cut(format!("{head}{word}  {said}").trim_end(), width);
+        match text.strip_prefix(&format!("{head}{word}")) {
+            Some(rest) => format!("{head}{}{rest}", tone(found).paint(word, self.look.color)),
+            None => text,
         }
     }
 }
 
-/// Puts complete lines above the bars of the [`Terminal`] that it came from.
-#[derive(Clone)]
-pub struct Lines {
-    multi: MultiProgress,
-    /// A line that has not ended yet.
-    begun: Vec<u8>,
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.begun.extend_from_slice(bytes);
-        while let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.begun.drain(..=end).collect();
-            self.multi.println(guard::line(&String::from_utf8_lossy(&line)))?;
-        }
-        Ok(bytes.len())
+/// `… and 32 more: 30 running, 2 retrying`.
+fn more(state: &State, places: &[usize], some_shown: bool) -> String {
+    let mut words: BTreeMap<&str, usize> = BTreeMap::new();
+    for &place in places {
+        *words.entry(bar_word(&state.steps[place].status)).or_default() += 1;
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Whether something happens at the step now, or it waits for a person or a time.
-fn in_motion(status: &Status) -> bool {
-    match status {
-        Status::AwaitingApproval
-        | Status::Running { .. }
-        | Status::Retrying { .. }
-        | Status::Verifying(_)
-        | Status::Soaking(_)
-        | Status::Compensating { .. }
-        | Status::CompensationRetrying { .. }
-        | Status::UndoingCheck { .. } => true,
-        Status::Interrupted(cut) => cut.attention.is_none(),
-        Status::Pending
-        | Status::Done
-        | Status::Satisfied
-        | Status::Skipped
-        | Status::Failed { .. }
-        | Status::Compensated
-        | Status::CompensationFailed { .. } => false,
+    let each: Vec<String> = words.iter().map(|(word, number)| format!("{number} {word}")).collect();
+    let each = each.join(", ");
+    match some_shown {
+        true => format!("  and {} more: {each}", places.len()),
+        false => format!("  {}: {each}", count(places.len(), "step")),
     }
 }

@@ -93,6 +93,9 @@ pub enum Refusal {
         run: String,
         /// The step.
         step: StepId,
+        /// The step that may have been meant.
+        #[serde(default)]
+        near: Option<StepId>,
     },
     /// The step is not where the wish applies.
     #[error("step `{step}` is {word}: {why}")]
@@ -212,7 +215,7 @@ pub fn command(state: &State, wish: &Command, by: &str) -> Result<Vec<What>, Ref
             if let Some(step) = to
                 && state.place(step).is_none()
             {
-                return Err(Refusal::NoSuchStep { run: run(), step: step.clone() });
+                return Err(no_such_step(state, step));
             }
             if let (Course::Back(back), Some(_)) = (&state.course, to)
                 && back.to.is_none()
@@ -281,7 +284,14 @@ fn find<'a>(
     state: &'a State,
     step: &StepId,
 ) -> Result<(&'a crate::plan::recorded::Step, &'a super::state::StepState), Refusal> {
-    state.step(step).ok_or_else(|| Refusal::NoSuchStep { run: state.run.to_string(), step: step.clone() })
+    state.step(step).ok_or_else(|| no_such_step(state, step))
+}
+
+/// The run has no such step; the nearest of those that it has goes with it.
+fn no_such_step(state: &State, step: &StepId) -> Refusal {
+    let known = state.definition.steps.iter().map(|known| known.id.as_str());
+    let near = crate::plan::did_you_mean(step.as_str(), known).and_then(|near| StepId::new(near).ok());
+    Refusal::NoSuchStep { run: state.run.to_string(), step: step.clone(), near }
 }
 
 /// Whether a soak stands still because the way back no longer works: a gate like the others.

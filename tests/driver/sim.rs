@@ -18,7 +18,7 @@ use runner::plan::recorded::{Compensate, DEFINITION_VERSION, Definition, OnFailu
 use runner::plan::{PlanName, RunId, StepId};
 use runner::saga::{
     self, Answer, AttemptKey, Command, CutCause, Direction, Event, FailureClass, Kept, Outcome, Refusal,
-    Settlement, Stamp, State, Status, StepEvent, Terms, Trace, Verdict, What,
+    Settlement, Stamp, State, Status, StepEvent, Tail, Terms, Trace, Verdict, What,
 };
 use runner::transport::{Stop, StopSender};
 use tokio::sync::Notify;
@@ -716,10 +716,34 @@ struct Watcher {
     log: Arc<SimLog>,
     world: Arc<SimWorld>,
     last: u64,
+    tails: BTreeMap<StepId, Tail>,
+    /// The healthy time that was last shown, by soak.
+    healthy_ms: BTreeMap<StepId, u64>,
+}
+
+impl Watcher {
+    /// What a bar shows of a soak never goes back.
+    fn look(&mut self, state: &State) {
+        for (step, found) in state.definition.steps.iter().zip(&state.steps) {
+            let Status::Soaking(soaking) = &found.status else {
+                self.healthy_ms.remove(&step.id);
+                continue;
+            };
+            let healthy = soaking.healthy_ms(self.tails.get(&step.id).unwrap_or(&Tail::default()));
+            if self.healthy_ms.insert(step.id.clone(), healthy).is_some_and(|before| before > healthy) {
+                self.world.wrong(format!("the healthy time of `{}` goes back to {healthy}", step.id));
+            }
+        }
+    }
 }
 
 impl Observer for Watcher {
+    fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
+        self.tails.clone_from(tails);
+    }
+
     fn events(&mut self, state: &State, events: &[Event]) {
+        self.look(state);
         let acknowledged = self.log.state();
         if *state != acknowledged {
             self.world.wrong(format!("P2: state {} is shown at {}", state.seq, acknowledged.seq));
@@ -736,6 +760,7 @@ impl Observer for Watcher {
     }
 
     fn tick(&mut self, state: &State, _now: &Stamp) {
+        self.look(state);
         if state.seq != self.log.acknowledged() {
             self.world.wrong(format!("P2: a tick shows {}", state.seq));
         }
@@ -894,7 +919,13 @@ impl Lab {
         self.world.begin();
         let state = self.log.open(process.fate, process.delay_max_ms);
         let (stopper, stop) = Stop::channel();
-        let watcher = Watcher { log: Arc::clone(&self.log), world: Arc::clone(&self.world), last: state.seq };
+        let watcher = Watcher {
+            log: Arc::clone(&self.log),
+            world: Arc::clone(&self.world),
+            last: state.seq,
+            tails: BTreeMap::new(),
+            healthy_ms: BTreeMap::new(),
+        };
         let observers: Vec<Box<dyn Observer>> =
             if process.watched { vec![Box::new(watcher)] } else { Vec::new() };
         let parts = Parts {

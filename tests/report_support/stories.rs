@@ -259,3 +259,78 @@ pub(crate) fn meddled() -> Story {
     story.run(What::Cancelled);
     story
 }
+
+/// A step whose window opens in the night, beside one that is tried again after a while.
+pub(crate) fn window_and_retry() -> Story {
+    let mut night = step("stop-old", "Stop LXC 110", &[]);
+    let days = (0..7).collect();
+    night.window = Some(runner::plan::recorded::Window {
+        days,
+        from_minute: 120,
+        to_minute: 300,
+        zone: "UTC".to_owned(),
+    });
+    let mut pull = step("pull", "Pull the image", &[]);
+    pull.retry.attempts = 4;
+    let join = step("start", "Start it", &["stop-old", "pull"]);
+    let mut story = Story::new(definition("frigate", "", vec![night, pull, join]));
+    story.started("pull", FORWARD, 1).after(30.0);
+    let full = trace(1, "429 Too Many Requests\n", "logs/p.log", 22);
+    story.attempt_failed("pull", FORWARD, 1, "exit status 1", full, Some(48_000));
+    story
+}
+
+/// Fifty steps at once; some of them wait to be tried again, and one asks a person.
+pub(crate) fn fifty() -> Story {
+    let id = |n: usize| format!("camera-{n:02}");
+    let mut steps: Vec<_> = (1..=50).map(|n| step(&id(n), "Move one camera", &[])).collect();
+    steps[29].gate = gate("Move the camera at the door?");
+    steps.iter_mut().for_each(|step| step.retry.attempts = 2);
+    let mut story = Story::new(definition("cameras", "", steps));
+    for n in (1..=50).filter(|n| *n != 30) {
+        story.started(&id(n), FORWARD, 1);
+    }
+    let question = "Move the camera at the door?".to_owned();
+    story.step("camera-30", StepEvent::ApprovalRequested { question, evidence: Vec::new() });
+    for n in 40..=42 {
+        let full = trace(1, "connection refused\n", "logs/p.log", 22);
+        story.attempt_failed(&id(n), FORWARD, 1, "exit status 1", full, Some(9_000));
+    }
+    story.after(3.0);
+    story
+}
+
+/// Wide characters in everything that people write.
+pub(crate) fn wide() -> Story {
+    let mut story = Story::new(definition(
+        "frigate",
+        "",
+        vec![step("copy", "録画を新しいサーバーにコピーする（猫カメラと庭のカメラと玄関のカメラ）", &[])],
+    ));
+    story.started("copy", FORWARD, 1).after(2.0);
+    story
+}
+
+/// A run is asked to close while a step runs.
+pub(crate) fn cancelled() -> Story {
+    let mut story = Story::new(frigate());
+    story.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
+    story.run(What::CancelRequested { by: "bob@maple".to_owned() }).run(What::Cancelled);
+    story
+}
+
+/// It went back to an earlier step and rests there.
+pub(crate) fn resting() -> Story {
+    let mut story = Story::new(frigate());
+    story.done("baseline", 1, 3.2).done("stop-old", 1, 20.0);
+    story.rollback(Some("baseline"), None).undone("stop-old", 1, 9.0).run(What::RolledBack);
+    story
+}
+
+/// It goes back, and a compensation runs.
+pub(crate) fn going_back() -> Story {
+    let mut story = Story::new(frigate());
+    story.done("baseline", 1, 3.2).done("stop-old", 1, 20.0).rollback(None, None);
+    story.started("stop-old", BACK, 1).after(12.0);
+    story
+}

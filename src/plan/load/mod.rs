@@ -27,19 +27,16 @@ use self::texts::Kept;
 use self::vars::Vars;
 use super::diagnostic::{Diagnostic, Diagnostics, Problems, Source};
 use super::id::{PlanName, StepId};
+use super::keys;
 use super::recorded::{DEFINITION_VERSION, Definition, FileRef, OnFailure};
 
 pub use files::FILE_MAX;
 pub(super) use files::sha256;
+pub(super) use table::to_json;
+pub(super) use vars::variable_types;
 
 /// Largest plan file, in bytes. Ten thousand steps need about three.
 pub const PLAN_MAX: usize = 4 << 20;
-
-/// Steps in flight at once, unless the plan says otherwise.
-const PARALLELISM: u32 = 4;
-
-/// Most steps in flight at once.
-const PARALLELISM_MAX: u32 = 1_000;
 
 /// What a plan is read from.
 #[derive(Clone, Copy)]
@@ -115,7 +112,9 @@ pub fn load(request: &Request<'_>) -> Result<Loaded, Diagnostics> {
         let span = error.span().unwrap_or(0..0);
         match other_format(text) {
             Some(help) => problems.add_help(&span, "toml", toml_message(error.message()), help),
-            None => problems.add(&span, "toml", toml_message(error.message())),
+            None => {
+                problems.add_help(&span, "toml", toml_message(error.message()), toml_help(error.message()));
+            }
         }
     }
     // A key given twice leaves the rest of the file as it was meant.
@@ -143,6 +142,22 @@ fn toml_message(message: &str) -> String {
     match message {
         "duplicate key" => "this key was given before".to_owned(),
         other => format!("not TOML: {other}"),
+    }
+}
+
+/// What would be right where the TOML reader stumbled.
+fn toml_help(message: &str) -> &'static str {
+    if message == "duplicate key" {
+        "keep one of them; a new step begins with `[[step]]`"
+    } else if message.contains("string") {
+        "a text stands in quotation marks: `key = \"text\"`"
+    } else if message.contains("array table")
+        || message.contains("table header")
+        || message.contains("std table")
+    {
+        "a section is `[vars]`, a step is `[[step]]`, each on a line of its own"
+    } else {
+        "a line is `key = value`; a value is \"text\", 1, true, [\"a\", \"b\"] or { key = value }"
     }
 }
 
@@ -201,20 +216,6 @@ struct Loader<'d, 'r> {
     added: Vec<AddedNeed>,
 }
 
-const PLAN_KEYS: [&str; 11] = [
-    "name",
-    "description",
-    "on_failure",
-    "parallelism",
-    "vars",
-    "secrets",
-    "hosts",
-    "clusters",
-    "brokers",
-    "resources",
-    "step",
-];
-
 impl<'d, 'r> Loader<'d, 'r> {
     fn new(request: &'r Request<'r>, problems: Problems<'d>) -> Self {
         Self {
@@ -235,12 +236,11 @@ impl<'d, 'r> Loader<'d, 'r> {
     }
 
     fn plan(mut self, document: &'d DeTable<'d>) -> Result<Loaded, Diagnostics> {
-        let plan = Table::new(document, 0..0, "the plan", &PLAN_KEYS, &mut self.problems);
+        let plan = Table::new(document, 0..0, "the plan", &keys::PLAN, &mut self.problems);
         let name = self.name(&plan);
         let description = self.description(&plan);
         let on_failure = plan.word("on_failure", &ON_FAILURE, &mut self.problems).unwrap_or(OnFailure::Halt);
-        let parallelism =
-            plan.integer("parallelism", 1, PARALLELISM_MAX, &mut self.problems).unwrap_or(PARALLELISM);
+        let parallelism = plan.integer("parallelism", &mut self.problems);
         self.vars = vars::read(plan.get("vars"), self.request, &mut self.problems);
         let secrets = self.read_secrets(&plan);
         let hosts = self.read_hosts(&plan);
@@ -280,7 +280,7 @@ impl<'d, 'r> Loader<'d, 'r> {
     }
 
     fn name(&mut self, plan: &Table<'d>) -> Option<PlanName> {
-        plan.require("name", "\"my-plan\"", &mut self.problems)?;
+        plan.require("name", &mut self.problems)?;
         let text = plan.text("name", &mut self.problems)?;
         match PlanName::new(text.text) {
             Ok(name) => Some(name),

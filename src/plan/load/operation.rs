@@ -82,7 +82,7 @@ impl<'d> Loader<'d, '_> {
             known.extend(super::samples::KEYS);
         }
         let what = format!("{word} `{}`", entry.name);
-        let table = Table::new(entries, value.span(), what, &known, &mut self.problems);
+        let table = Table::with_keys(entries, value.span(), what, &known, &mut self.problems);
         self.check_presence(&table, entry);
         let mut read = Read {
             operation: Operation { name: entry.name.to_owned(), fields: Map::new() },
@@ -118,7 +118,7 @@ impl<'d> Loader<'d, '_> {
 
     fn check_presence(&mut self, table: &Table<'d>, entry: &catalog::Entry) {
         for field in entry.fields.iter().filter(|field| field.required) {
-            table.require(field.name, "\"…\"", &mut self.problems);
+            table.require(field.name, &mut self.problems);
         }
         let given: Vec<Entry<'d>> = entry.one_of.iter().filter_map(|name| table.get(name)).collect();
         match given.as_slice() {

@@ -4,32 +4,26 @@ use super::Loader;
 use super::table::{Entry, Table, Text, items, text, text_item};
 use super::texts::Use;
 use crate::plan::diagnostic::help_for;
+use crate::plan::keys::{self, DAYS};
 use crate::plan::recorded::{Gate, OnGap, Retry, Soak, Window};
 use crate::plan::{duration, window};
 
-/// Attempts a step may have at most.
-const ATTEMPTS_MAX: u32 = 1_000;
-
-/// First and longest pause between attempts, in milliseconds, unless the step says otherwise.
-const BACKOFF_MS: u64 = 2_000;
-const BACKOFF_MAX_MS: u64 = 60_000;
-
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-
 impl<'d> Loader<'d, '_> {
     pub(super) fn retry(&mut self, entry: Option<Entry<'d>>) -> Retry {
+        let default_ms = |name| keys::RETRY.default_ms(name).expect("the key has a default");
+        let (first_ms, most_ms) = (default_ms("backoff"), default_ms("max_backoff"));
         let mut retry =
-            Retry { attempts: 1, backoff_ms: BACKOFF_MS, max_backoff_ms: BACKOFF_MAX_MS, on_verify: false };
-        let known = ["attempts", "backoff", "max_backoff", "on"];
-        let Some(table) = entry.and_then(|entry| Table::of(entry, "`retry`", &known, &mut self.problems))
+            Retry { attempts: 1, backoff_ms: first_ms, max_backoff_ms: most_ms, on_verify: false };
+        let Some(table) =
+            entry.and_then(|entry| Table::of(entry, "`retry`", &keys::RETRY, &mut self.problems))
         else {
             return retry;
         };
-        retry.attempts = table.integer("attempts", 1, ATTEMPTS_MAX, &mut self.problems).unwrap_or(1);
+        retry.attempts = table.integer("attempts", &mut self.problems);
         let backoff = table.duration_ms("backoff", &mut self.problems);
         let most = table.duration_ms("max_backoff", &mut self.problems);
-        retry.backoff_ms = backoff.unwrap_or(BACKOFF_MS.min(most.unwrap_or(BACKOFF_MS)));
-        retry.max_backoff_ms = most.unwrap_or(BACKOFF_MAX_MS.max(retry.backoff_ms));
+        retry.backoff_ms = backoff.unwrap_or(first_ms.min(most.unwrap_or(first_ms)));
+        retry.max_backoff_ms = most.unwrap_or(most_ms.max(retry.backoff_ms));
         if let Some(entry) = table.get("max_backoff").filter(|_| retry.max_backoff_ms < retry.backoff_ms) {
             let message = "`max_backoff` is shorter than `backoff`";
             self.problems.add_help(
@@ -44,16 +38,13 @@ impl<'d> Loader<'d, '_> {
     }
 
     pub(super) fn soak(&mut self, entry: Entry<'d>) -> Option<Soak> {
-        let known =
-            ["for", "every", "max_gap", "max_consecutive_failures", "error_budget", "coverage", "on_gap"];
-        let table = Table::of(entry, "`soak`", &known, &mut self.problems)?;
-        table.require("for", "\"3d\"", &mut self.problems);
-        table.require("every", "\"5m\"", &mut self.problems);
+        let table = Table::of(entry, "`soak`", &keys::SOAK, &mut self.problems)?;
+        table.require("for", &mut self.problems);
+        table.require("every", &mut self.problems);
         let for_ms = table.duration_ms("for", &mut self.problems);
         let every_ms = table.duration_ms("every", &mut self.problems);
         let max_gap_ms = table.duration_ms("max_gap", &mut self.problems);
-        let max_consecutive_failures =
-            table.integer("max_consecutive_failures", 0, u32::MAX, &mut self.problems);
+        let max_consecutive_failures = table.integer("max_consecutive_failures", &mut self.problems);
         let error_budget = table.percent("error_budget", &mut self.problems);
         let coverage = table.percent("coverage", &mut self.problems);
         let on_gap = [("extend", OnGap::Extend), ("count", OnGap::Count), ("fail", OnGap::Fail)];
@@ -77,7 +68,7 @@ impl<'d> Loader<'d, '_> {
             for_ms,
             every_ms,
             max_gap_ms: max_gap_ms.unwrap_or(every_ms.saturating_mul(2)),
-            max_consecutive_failures: max_consecutive_failures.unwrap_or(0),
+            max_consecutive_failures,
             error_budget,
             coverage,
             on_gap,
@@ -115,14 +106,9 @@ impl<'d> Loader<'d, '_> {
     }
 
     pub(super) fn window(&mut self, entry: Entry<'d>) -> Option<Window> {
-        let table = Table::of(entry, "`window`", &["days", "from", "to", "zone"], &mut self.problems)?;
-        for (name, looks_like) in [
-            ("days", "\"mon-thu\""),
-            ("from", "\"02:00\""),
-            ("to", "\"05:00\""),
-            ("zone", "\"Europe/Berlin\""),
-        ] {
-            table.require(name, looks_like, &mut self.problems);
+        let table = Table::of(entry, "`window`", &keys::WINDOW, &mut self.problems)?;
+        for key in keys::WINDOW.keys {
+            table.require(key.name, &mut self.problems);
         }
         let days = table.get("days").and_then(|entry| self.days(entry));
         let from = self.time_of_day(&table, "from");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Loader;
 use super::texts::{Kept, Use};
-use crate::plan::diagnostic::{Span, help_for};
+use crate::plan::diagnostic::{Span, did_you_mean, help_for};
 use crate::plan::graph::Graph;
 use crate::plan::id::StepId;
 use crate::plan::template::lex::{self, Lexed, Reference};
@@ -84,9 +84,7 @@ impl Loader<'_, '_> {
             let message = format!("nothing is called `{name}` here");
             let help = match self.vars.values.contains_key(&name) {
                 true => format!("write `vars.{name}`"),
-                false => {
-                    "a template can use `vars.…`, `steps.….outputs.…`, `secrets.…` and `run.id`".to_owned()
-                }
+                false => self.meant(&name),
             };
             self.problems.add_help(&self.narrow(&kept.span, &name), "unknown-name", message, help);
         }
@@ -95,6 +93,17 @@ impl Loader<'_, '_> {
             let help = "pass it through `env` and write \"$NAME\" in the script, or end the expression in `| shell_quote`";
             self.problems.add_help(&kept.span, "unquoted-in-shell", message, help);
         }
+    }
+
+    /// What a name may have meant that nothing is called.
+    fn meant(&self, name: &str) -> String {
+        if let Some(root) = did_you_mean(name, ["vars", "steps", "secrets", "run"]) {
+            return format!("did you mean `{root}`?");
+        }
+        if let Some(near) = did_you_mean(name, self.vars.values.keys().map(String::as_str)) {
+            return format!("did you mean `vars.{near}`?");
+        }
+        "a template can use `vars.…`, `steps.….outputs.…`, `secrets.…` and `run.id`".to_owned()
     }
 
     fn check_reference(&mut self, kept: &Kept, reference: &Reference, before: Option<&mut Before<'_>>) {
@@ -244,7 +253,13 @@ impl Loader<'_, '_> {
         };
         if let Err(error) = result {
             let message = format!("the template in `{}` cannot work: {}", kept.using.place, error.reason);
-            self.problems.add(&kept.span, "template-fails", message);
+            let help = match kept.using.place {
+                "when" => "write a question, such as \"{{ vars.x == 1 }}\"",
+                _ => {
+                    "see that every value has the type that is needed there: a variable has that of its default"
+                }
+            };
+            self.problems.add_help(&kept.span, "template-fails", message, help);
         }
     }
 

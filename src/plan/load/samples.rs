@@ -10,6 +10,7 @@ use super::table::{Entry, Table, duration_ms, text, unknown_word};
 use super::texts::Use;
 use crate::plan::catalog;
 use crate::plan::diagnostic::{did_you_mean, list, with_article};
+use crate::plan::keys;
 use crate::plan::recorded::Operation;
 use crate::plan::samples::{Against, HOLDS, Holds, LOOKS_MAX, Must, Rule, WATCH, facts_of, recorded};
 
@@ -116,9 +117,8 @@ impl<'d> Loader<'d, '_> {
 
     fn rule_table(&mut self, entry: Entry<'d>, entries: &'d toml::de::DeTable<'d>) -> Option<Rule> {
         const MUST: [&str; 3] = ["is", "at_most_more", "at_least_more"];
-        let known = ["is", "at_most_more", "at_least_more", "against", "within"];
         let what = format!("the rule for `{}`", entry.name());
-        let table = Table::new(entries, entry.key.span(), what, &known, &mut self.problems);
+        let table = Table::new(entries, entry.key.span(), what, &keys::RULE, &mut self.problems);
         let given: Vec<Entry<'d>> = MUST.iter().filter_map(|name| table.get(name)).collect();
         for extra in given.iter().skip(1) {
             let message = format!("`{}` and `{}` exclude each other", given[0].name(), extra.name());
@@ -134,12 +134,12 @@ impl<'d> Loader<'d, '_> {
             self.problems.add_help(&entry.span(), "missing-key", message, RULE_HELP);
             return None;
         };
-        let number =
-            |loader: &mut Self, least| table.integer(first.name(), least, u32::MAX, &mut loader.problems);
         let must = match first.name() {
             "is" => self.word(*first),
-            "at_most_more" => number(self, 0).map(Must::AtMostMore),
-            _ => number(self, 1).map(Must::AtLeastMore),
+            name => {
+                let many = table.integer(name, &mut self.problems);
+                Some(if name == "at_most_more" { Must::AtMostMore(many) } else { Must::AtLeastMore(many) })
+            }
         };
         let is = must.filter(|must| !matches!(must, Must::AtMostMore(_) | Must::AtLeastMore(_)));
         let words = [("last", Against::Last), ("first", Against::First)];

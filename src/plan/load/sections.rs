@@ -8,6 +8,7 @@ use super::Loader;
 use super::table::{Entry, Table, Text, check_identifier, items, table, text_item};
 use super::texts::Use;
 use crate::plan::diagnostic::{Span, help_for};
+use crate::plan::keys;
 use crate::plan::recorded::{Broker, Cluster, Host, Resource, SecretRef};
 
 impl<'d> Loader<'d, '_> {
@@ -43,7 +44,7 @@ impl<'d> Loader<'d, '_> {
                 continue;
             }
             let what = format!("secret `{}`", entry.name());
-            let Some(table) = Table::of(entry, what, &["env", "file"], &mut self.problems) else { continue };
+            let Some(table) = Table::of(entry, what, &keys::SECRET, &mut self.problems) else { continue };
             let env = table.text("env", &mut self.problems);
             let file = table.text("file", &mut self.problems);
             match (env, file) {
@@ -60,10 +61,11 @@ impl<'d> Loader<'d, '_> {
                     secrets.insert(entry.name().to_owned(), SecretRef::Env(env.text));
                 }
                 (None, Some(file)) if file.text.is_empty() => {
-                    self.problems.add(
+                    self.problems.add_help(
                         &file.span,
                         "bad-path",
                         format!("secret `{}` names no file", entry.name()),
+                        format!("write {}", table.example("file")),
                     );
                 }
                 (None, Some(file)) => {
@@ -99,12 +101,11 @@ impl<'d> Loader<'d, '_> {
 
     pub(super) fn read_hosts(&mut self, plan: &Table<'d>) -> BTreeMap<String, Host> {
         let mut hosts = BTreeMap::new();
-        let known = ["address", "port", "identity_file", "known_hosts", "jump", "sudo"];
         for entry in self.section(plan, "hosts") {
             self.hosts.insert(entry.name().to_owned());
             let what = format!("host `{}`", entry.name());
-            let Some(table) = Table::of(entry, what, &known, &mut self.problems) else { continue };
-            let address = self.required(&table, "address", "\"root@machine.example\"");
+            let Some(table) = Table::of(entry, what, &keys::HOST, &mut self.problems) else { continue };
+            let address = self.required(&table, "address");
             let port = table.get("port").and_then(|port| self.port(port));
             let host = Host {
                 address: address.unwrap_or_default(),
@@ -112,7 +113,7 @@ impl<'d> Loader<'d, '_> {
                 identity_file: self.optional(&table, "identity_file"),
                 known_hosts: self.optional(&table, "known_hosts"),
                 jump: self.optional(&table, "jump"),
-                sudo: table.bool("sudo", &mut self.problems).unwrap_or(false),
+                sudo: table.bool("sudo", &mut self.problems),
             };
             hosts.insert(entry.name().to_owned(), host);
         }
@@ -149,7 +150,7 @@ impl<'d> Loader<'d, '_> {
         let mut clusters = BTreeMap::new();
         for entry in self.section(plan, "clusters") {
             let what = format!("cluster `{}`", entry.name());
-            let Some(table) = Table::of(entry, what, &["context", "kubeconfig"], &mut self.problems) else {
+            let Some(table) = Table::of(entry, what, &keys::CLUSTER, &mut self.problems) else {
                 continue;
             };
             let cluster = Cluster {
@@ -165,9 +166,8 @@ impl<'d> Loader<'d, '_> {
         let mut brokers = BTreeMap::new();
         for entry in self.section(plan, "brokers") {
             let what = format!("broker `{}`", entry.name());
-            let known = ["url", "username", "password"];
-            let Some(table) = Table::of(entry, what, &known, &mut self.problems) else { continue };
-            let url = self.required(&table, "url", "\"mqtt://machine.example:1883\"").unwrap_or_default();
+            let Some(table) = Table::of(entry, what, &keys::BROKER, &mut self.problems) else { continue };
+            let url = self.required(&table, "url").unwrap_or_default();
             let scheme = ["mqtt://", "mqtts://", "{{"].iter().any(|start| url.starts_with(start));
             if let Some(entry) = table.get("url").filter(|_| !url.is_empty() && !scheme) {
                 let help = "write `mqtt://host:port`, or `mqtts://host:port` for TLS";
@@ -199,8 +199,7 @@ impl<'d> Loader<'d, '_> {
         let mut resources = BTreeMap::new();
         for entry in self.section(plan, "resources") {
             let what = format!("resource `{}`", entry.name());
-            let known = ["owners", "held_at_start", "gone"];
-            let Some(table) = Table::of(entry, what, &known, &mut self.problems) else { continue };
+            let Some(table) = Table::of(entry, what, &keys::RESOURCE, &mut self.problems) else { continue };
             let owners = self.owners(&table);
             let held_at_start = table.text("held_at_start", &mut self.problems);
             if let Some(held) = &held_at_start {
@@ -224,7 +223,7 @@ impl<'d> Loader<'d, '_> {
     }
 
     fn owners(&mut self, table: &Table<'d>) -> Vec<String> {
-        let Some(entry) = table.require("owners", "[\"old\", \"new\"]", &mut self.problems) else {
+        let Some(entry) = table.require("owners", &mut self.problems) else {
             return Vec::new();
         };
         let Some(list) = items(entry, "array of strings", &mut self.problems) else { return Vec::new() };
@@ -240,10 +239,11 @@ impl<'d> Loader<'d, '_> {
         for item in list {
             let Some(owner) = text_item(item, &mut self.problems) else { continue };
             if owners.contains(&owner.text) {
-                self.problems.add(
+                self.problems.add_help(
                     &owner.span,
                     "duplicate-owner",
                     format!("owner `{}` is named twice", owner.text),
+                    "name each of them once",
                 );
             } else {
                 owners.push(owner.text);
@@ -267,11 +267,11 @@ impl<'d> Loader<'d, '_> {
     }
 
     /// A text that may use variables, must be there and not be empty.
-    fn required(&mut self, table: &Table<'d>, name: &'static str, looks_like: &str) -> Option<String> {
-        table.require(name, looks_like, &mut self.problems)?;
+    fn required(&mut self, table: &Table<'d>, name: &'static str) -> Option<String> {
+        table.require(name, &mut self.problems)?;
         let text = table.text(name, &mut self.problems)?;
         if text.text.is_empty() {
-            let help = format!("write {looks_like}");
+            let help = format!("write {}", table.example(name));
             self.problems.add_help(&text.span, "empty", format!("`{name}` is empty"), help);
         }
         Some(self.keep(text, Use::outside(name)))

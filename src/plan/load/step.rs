@@ -12,40 +12,8 @@ use super::{Loader, ON_FAILURE};
 use crate::plan::catalog::Kind;
 use crate::plan::diagnostic::Span;
 use crate::plan::id::StepId;
+use crate::plan::keys;
 use crate::plan::recorded::{Compensate, OnFailure, Operation, Step};
-
-/// How long one attempt of an action may take, in milliseconds, unless the step says otherwise.
-const TIMEOUT_MS: u64 = 600_000;
-
-/// How long `verify` and `undone` are polled, in milliseconds, unless the step says otherwise.
-const VERIFY_WITHIN_MS: u64 = 60_000;
-
-const STEP_KEYS: [&str; 24] = [
-    "id",
-    "summary",
-    "needs",
-    "when",
-    "approve",
-    "approve_expires",
-    "evidence",
-    "window",
-    "timeout",
-    "retry",
-    "takes",
-    "frees",
-    "on_failure",
-    "idempotent",
-    "forward",
-    "probe",
-    "verify",
-    "verify_within",
-    "undone",
-    "undone_within",
-    "compensate",
-    "irreversible",
-    "soak",
-    "rollback_ready",
-];
 
 /// A step as it was read, with what the later rules need.
 #[derive(Debug)]
@@ -84,7 +52,7 @@ impl<'d> Loader<'d, '_> {
         let Some(entries) = super::table::table(item, &mut self.problems) else { return };
         let header = item.span();
         let place = entries.get("id").map_or(header, toml::Spanned::span);
-        let table = Table::new(entries, place.clone(), "a step", &STEP_KEYS, &mut self.problems);
+        let table = Table::new(entries, place.clone(), "a step", &keys::STEP, &mut self.problems);
         let id = self.step_id(&table);
 
         let summary = table.text("summary", &mut self.problems);
@@ -121,18 +89,18 @@ impl<'d> Loader<'d, '_> {
             when,
             gate,
             window,
-            timeout_ms: table.duration_ms("timeout", problems).unwrap_or(TIMEOUT_MS),
+            timeout_ms: table.duration_or_default_ms("timeout", problems),
             retry,
             takes: by_resource(&takes),
             frees: by_resource(&frees),
             on_failure: table.word("on_failure", &ON_FAILURE, problems).unwrap_or(plan_on_failure),
-            idempotent: table.bool("idempotent", problems).unwrap_or(false),
+            idempotent: table.bool("idempotent", problems),
             forward: forward.as_ref().map(|read| read.operation.clone()),
             probe: probe.as_ref().map(|read| read.operation.clone()),
             verify,
-            verify_within_ms: table.duration_ms("verify_within", problems).unwrap_or(VERIFY_WITHIN_MS),
+            verify_within_ms: table.duration_or_default_ms("verify_within", problems),
             undone,
-            undone_within_ms: table.duration_ms("undone_within", problems).unwrap_or(VERIFY_WITHIN_MS),
+            undone_within_ms: table.duration_or_default_ms("undone_within", problems),
             compensate: compensate.unwrap_or(Compensate::Nothing),
             soak,
             rollback_ready,
@@ -151,7 +119,7 @@ impl<'d> Loader<'d, '_> {
     }
 
     fn step_id(&mut self, table: &Table<'d>) -> Option<StepId> {
-        table.require("id", "\"my-step\"", &mut self.problems)?;
+        table.require("id", &mut self.problems)?;
         let text = table.text("id", &mut self.problems)?;
         match StepId::new(text.text) {
             Ok(id) => Some(id),

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::plan::diagnostic::{Problems, Span, help_for, with_article};
 use crate::plan::duration;
+use crate::plan::keys::{Group, Key, Takes};
 
 /// A value with the key it stands under.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +41,25 @@ pub(super) struct Table<'d> {
     pub(super) at: Span,
     /// What the table describes, for messages.
     what: String,
+    /// Its keys; absent for actions and checks, which have theirs in the catalog.
+    group: Option<&'static Group>,
 }
 
 impl<'d> Table<'d> {
-    /// Takes a table and reports every key that is not in `known`.
+    /// Takes a table and reports every key that its group does not have.
     pub(super) fn new(
+        entries: &'d DeTable<'d>,
+        at: Span,
+        what: impl Into<String>,
+        group: &'static Group,
+        problems: &mut Problems<'_>,
+    ) -> Self {
+        let known: Vec<&str> = group.keys.iter().map(|key| key.name).collect();
+        Self { group: Some(group), ..Self::with_keys(entries, at, what, &known, problems) }
+    }
+
+    /// Takes a table and reports every key that is not in `known`.
+    pub(super) fn with_keys(
         entries: &'d DeTable<'d>,
         at: Span,
         what: impl Into<String>,
@@ -59,21 +74,27 @@ impl<'d> Table<'d> {
                 problems.add_help(&key.span(), "unknown-key", format!("{what} has no key `{name}`"), help);
             }
         }
-        Self { entries, at, what }
+        Self { entries, at, what, group: None }
     }
 
     /// As [`Table::new`], of a value that must be a table.
     pub(super) fn of(
         entry: Entry<'d>,
         what: impl Into<String>,
-        known: &[&str],
+        group: &'static Group,
         problems: &mut Problems<'_>,
     ) -> Option<Self> {
         let entries = table(entry, problems)?;
-        Some(Self::new(entries, entry.key.span(), what, known, problems))
+        Some(Self::new(entries, entry.key.span(), what, group, problems))
+    }
+
+    /// The description of a key.
+    fn key(&self, name: &str) -> Option<&'static Key> {
+        self.group.map(|group| group.key(name).expect("every key that is read is in its group"))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Entry<'d>> {
+        debug_assert!(self.group.is_none_or(|group| group.key(name).is_some()), "`{name}` is in no group");
         self.entries.get_key_value(name).map(|(key, value)| Entry { key, value })
     }
 
@@ -82,14 +103,11 @@ impl<'d> Table<'d> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn require(
-        &self,
-        name: &str,
-        looks_like: &str,
-        problems: &mut Problems<'_>,
-    ) -> Option<Entry<'d>> {
+    pub(super) fn require(&self, name: &str, problems: &mut Problems<'_>) -> Option<Entry<'d>> {
         let found = self.get(name);
+        debug_assert!(self.key(name).is_none_or(|key| key.required), "the schema does not require `{name}`");
         if found.is_none() {
+            let looks_like = self.example(name);
             let message = format!("{} needs `{name}`", self.what);
             problems.add_help(&self.at, "missing-key", message, format!("add `{name} = {looks_like}`"));
         }
@@ -100,23 +118,33 @@ impl<'d> Table<'d> {
         self.get(name).and_then(|entry| text(entry, problems))
     }
 
-    pub(super) fn bool(&self, name: &str, problems: &mut Problems<'_>) -> Option<bool> {
-        let entry = self.get(name)?;
+    /// What a key looks like, for messages.
+    pub(super) fn example(&self, name: &str) -> &'static str {
+        self.key(name).and_then(|key| key.examples.first()).copied().unwrap_or("\"…\"")
+    }
+
+    /// What is given, else the default.
+    pub(super) fn bool(&self, name: &str, problems: &mut Problems<'_>) -> bool {
+        debug_assert!(self.key(name).is_some_and(|key| matches!(key.takes, Takes::Flag)), "`{name}`");
+        let Some(entry) = self.get(name) else {
+            return self.key(name).is_some_and(|key| key.default == Some("true"));
+        };
         let value = entry.value.get_ref().as_bool();
         if value.is_none() {
             wrong_type(entry, "boolean", problems);
         }
-        value
+        value.unwrap_or_default()
     }
 
-    /// An integer between two bounds, both included.
-    pub(super) fn integer(
-        &self,
-        name: &str,
-        least: u32,
-        most: u32,
-        problems: &mut Problems<'_>,
-    ) -> Option<u32> {
+    /// An integer within the bounds of its key: what is given, else the default.
+    pub(super) fn integer(&self, name: &str, problems: &mut Problems<'_>) -> u32 {
+        let key = self.key(name).expect("integers stand in groups");
+        let Takes::Integer { least, most } = key.takes else { unreachable!("`{name}` takes no integer") };
+        let default = key.default.and_then(|default| default.parse().ok()).unwrap_or(least);
+        self.given_integer(name, least, most, problems).unwrap_or(default)
+    }
+
+    fn given_integer(&self, name: &str, least: u32, most: u32, problems: &mut Problems<'_>) -> Option<u32> {
         let entry = self.get(name)?;
         let Some(integer) = entry.value.get_ref().as_integer() else {
             wrong_type(entry, "integer", problems);
@@ -137,9 +165,16 @@ impl<'d> Table<'d> {
         value
     }
 
-    /// A duration, in milliseconds.
+    /// A duration, in milliseconds, if it is given.
     pub(super) fn duration_ms(&self, name: &str, problems: &mut Problems<'_>) -> Option<u64> {
+        debug_assert!(self.key(name).is_some_and(|key| matches!(key.takes, Takes::Duration)), "`{name}`");
         self.get(name).and_then(|entry| duration_ms(entry, problems))
+    }
+
+    /// A duration, in milliseconds: what is given, else the default.
+    pub(super) fn duration_or_default_ms(&self, name: &str, problems: &mut Problems<'_>) -> u64 {
+        let default = self.group.and_then(|group| group.default_ms(name));
+        self.duration_ms(name, problems).or(default).expect("the key has a default")
     }
 
     /// A share such as `"1%"`, 0 to 1.
@@ -159,13 +194,21 @@ impl<'d> Table<'d> {
         share
     }
 
-    /// One of a few words.
+    /// One of the words of its key, in their order: what is given, else the default if it has one.
     pub(super) fn word<T: Copy>(
         &self,
         name: &str,
         words: &[(&str, T)],
         problems: &mut Problems<'_>,
     ) -> Option<T> {
+        let key = self.key(name).expect("words stand in groups");
+        let known =
+            matches!(key.takes, Takes::OneOf(known) if known.iter().eq(words.iter().map(|(word, _)| word)));
+        debug_assert!(known, "`{name}` takes other words than its group says");
+        if self.get(name).is_none() {
+            let default = key.default?.trim_matches('"');
+            return words.iter().find(|(word, _)| *word == default).map(|(_, value)| *value);
+        }
         let text = self.text(name, problems)?;
         let found = words.iter().find(|(word, _)| *word == text.text).map(|(_, value)| *value);
         if found.is_none() {
@@ -206,7 +249,22 @@ pub(super) fn wrong_type_at(
     let quoted = expected == "string" && matches!(found, "integer" | "float" | "boolean" | "datetime");
     match quoted && !shown.is_empty() {
         true => problems.add_help(span, "wrong-type", message, format!("write it as \"{shown}\"")),
-        false => problems.add(span, "wrong-type", message),
+        false => problems.add_help(span, "wrong-type", message, write_as(expected)),
+    }
+}
+
+/// How a value of a type is written, for help texts.
+pub(super) fn write_as(expected: &str) -> &'static str {
+    match expected {
+        "string" => "write it in quotation marks",
+        "boolean" | "bool" => "write `true` or `false`, without quotation marks",
+        "integer" | "float" => "write a number, without quotation marks",
+        "table" => "write `{ key = … }`",
+        "array of tables" => "write `[[…]]` with two brackets, once for each of them",
+        "array of checks" => "write `[{ check = … }]`",
+        other if other.starts_with("array") => "write `[…, …]`",
+        other if other.starts_with("table") => "write `{ name = … }`",
+        _ => "`runner schema` describes every key",
     }
 }
 
@@ -266,7 +324,7 @@ pub(super) fn duration_ms(entry: Entry<'_>, problems: &mut Problems<'_>) -> Opti
 }
 
 /// A TOML value as JSON. The error says what JSON lacks.
-pub(super) fn to_json(value: &DeValue<'_>) -> Result<Value, &'static str> {
+pub(in crate::plan) fn to_json(value: &DeValue<'_>) -> Result<Value, &'static str> {
     Ok(match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())

@@ -80,7 +80,9 @@ impl<'d> Loader<'d, '_> {
                 Some(value)
             }
             Err(why) => {
-                self.problems.add(&item.span(), "wrong-type", format!("`{}`: {why}", using.place));
+                let message = format!("`{}`: {why}", using.place);
+                let help = "write a value that JSON has: a string, number, boolean, array or table";
+                self.problems.add_help(&item.span(), "wrong-type", message, help);
                 None
             }
         }
@@ -157,6 +159,8 @@ impl<'d> Loader<'d, '_> {
     }
 
     fn comparisons(&mut self, entry: Entry<'d>, value: &Value) {
+        const HELP: &str =
+            "write a value that it equals, or a table such as `{ at_least = 60 }`, `{ exists = true }`";
         let Err(wrong) = expect::parse(value) else { return };
         for wrong in wrong {
             let at = wrong.word.as_ref().and_then(|word| {
@@ -174,9 +178,9 @@ impl<'d> Loader<'d, '_> {
                     self.problems.add_help(&key.span(), "unknown-comparison", wrong.message, help);
                 }
                 (_, Some((_, value))) => {
-                    self.problems.add(&value.span(), "bad-comparison", wrong.message);
+                    self.problems.add_help(&value.span(), "bad-comparison", wrong.message, HELP);
                 }
-                (_, None) => self.problems.add(&entry.span(), "bad-comparison", wrong.message),
+                (_, None) => self.problems.add_help(&entry.span(), "bad-comparison", wrong.message, HELP),
             }
         }
     }

@@ -30,6 +30,14 @@ const TYPES: [(&str, VarType); 6] = [
     ("table", VarType::Table),
 ];
 
+/// What helps a value that JSON cannot hold.
+const IN_QUOTES: &str = "write it in quotation marks";
+
+/// The names of the types that a variable can have.
+pub(in crate::plan) fn variable_types() -> [&'static str; 6] {
+    TYPES.map(|(name, _)| name)
+}
+
 impl VarType {
     fn of(value: &Value) -> Self {
         match value {
@@ -177,7 +185,8 @@ fn declaration(entry: Entry<'_>, problems: &mut Problems<'_>) -> Option<Variable
             })
         }
         Err(why) => {
-            problems.add(&entry.span(), "wrong-type", format!("variable `{}`: {why}", entry.name()));
+            let message = format!("variable `{}`: {why}", entry.name());
+            problems.add_help(&entry.span(), "wrong-type", message, IN_QUOTES);
             None
         }
     }
@@ -224,7 +233,8 @@ fn from_file(
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        problems.take(Diagnostic::new(source, span, "toml", super::toml_message(error.message()), None));
+        let help = Some(super::toml_help(error.message()).to_owned());
+        problems.take(Diagnostic::new(source, span, "toml", super::toml_message(error.message()), help));
     }
     if !errors.is_empty() {
         return;
@@ -240,10 +250,16 @@ fn from_file(
             continue;
         };
         match to_json(value.get_ref()) {
-            Err(why) => report(value.span(), "wrong-type", format!("variable `{name}`: {why}"), None),
+            Err(why) => {
+                let message = format!("variable `{name}`: {why}");
+                report(value.span(), "wrong-type", message, Some(IN_QUOTES.to_owned()));
+            }
             Ok(json) => match kind.take(json) {
                 Ok(json) => set(variables, name, json),
-                Err(json) => report(value.span(), "wrong-type", wrong(name, kind, type_name(&json)), None),
+                Err(json) => {
+                    let help = Some(super::table::write_as(kind.name()).to_owned());
+                    report(value.span(), "wrong-type", wrong(name, kind, type_name(&json)), help);
+                }
             },
         }
     }
