@@ -123,8 +123,10 @@ fn variables() {
 #[test]
 fn help() {
     let house = House::new();
-    for command in ["", "apply", "validate", "rollback", "status", "runs", "events", "resolve", "cancel", "approve", "reject", "skip", "pause",
-        "resume"] {
+    for command in [
+        "", "apply", "validate", "rollback", "status", "runs", "events", "resolve", "cancel", "approve",
+        "reject", "skip", "pause", "resume",
+    ] {
         let words: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let said = house.run(&words);
         assert_eq!((said.code, said.err.as_str()), (0, ""));

@@ -211,7 +211,9 @@ fn check_rest(lab: &Lab, rest: &Rest, patience: Patience) {
     let now = Moment { at: lab.ended_at(), entropy: 0 };
     let mut next = saga::decide(&rest.state, &Session::default(), &now);
     // Whoever comes next looks again at what an earlier process was asked for; this one has looked.
-    let asked = |step: &StepId| rest.state.step(step).is_some_and(|(_, s)| matches!(s.status, Status::AwaitingApproval));
+    let asked = |step: &StepId| {
+        rest.state.step(step).is_some_and(|(_, s)| matches!(s.status, Status::AwaitingApproval))
+    };
     next.start.retain(|start| !matches!(&start.ask, saga::Ask::Evidence(step) if asked(step)));
     if patience == Patience::Timers {
         // A way back that is lost is a gate: nobody polls it while nothing else is to be waited for.
