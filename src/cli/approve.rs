@@ -9,7 +9,7 @@ use crate::saga::Command;
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "runner approve [OPTIONS] [RUN] STEP",
+    allow_missing_positional = true,
     after_long_help = "Examples:\n  \
     runner approve delete-old                          (of the newest run)\n  \
     runner approve frigate delete-old --note \"a week without a fault\"\n\n\
@@ -27,7 +27,7 @@ pub(super) struct ApproveArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &ApproveArgs) -> Result<u8, Fail> {
-    let (step, note) = (args.which.step()?, args.note.as_deref().unwrap_or_default());
+    let (step, note) = (args.which.step(), args.note.as_deref().unwrap_or_default());
     let command = Command::Approve { step: step.clone(), note: note.to_owned() };
     let wish = Wish { word: "approve", run: args.which.run(), step: Some(step.clone()), command, note };
     wish::say(session, wish, |recorded| {

@@ -9,7 +9,7 @@ use crate::saga::Command;
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "runner reject [OPTIONS] [RUN] STEP",
+    allow_missing_positional = true,
     after_long_help = "Examples:\n  \
     runner reject delete-old                           (of the newest run)\n  \
     runner reject frigate delete-old --note \"two cameras are missing\"\n\n\
@@ -26,7 +26,7 @@ pub(super) struct RejectArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &RejectArgs) -> Result<u8, Fail> {
-    let (step, note) = (args.which.step()?, args.note.as_deref().unwrap_or_default());
+    let (step, note) = (args.which.step(), args.note.as_deref().unwrap_or_default());
     let command = Command::Reject { step: step.clone(), note: note.to_owned() };
     let wish = Wish { word: "reject", run: args.which.run(), step: Some(step.clone()), command, note };
     wish::say(session, wish, |recorded| {

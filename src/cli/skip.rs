@@ -9,7 +9,7 @@ use crate::saga::Command;
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "runner skip [OPTIONS] [RUN] STEP --note <TEXT>",
+    allow_missing_positional = true,
     after_long_help = "Examples:\n  \
     runner skip warm-cache --note \"warm already\"        (of the newest run)\n  \
     runner skip frigate warm-cache --note \"warm already\"\n\n\
@@ -27,7 +27,7 @@ pub(super) struct SkipArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &SkipArgs) -> Result<u8, Fail> {
-    let (step, note) = (args.which.step()?, args.note.as_str());
+    let (step, note) = (args.which.step(), args.note.as_str());
     let command = Command::Skip { step: step.clone(), note: note.to_owned() };
     let wish = Wish { word: "skip", run: args.which.run(), step: Some(step.clone()), command, note };
     wish::say(session, wish, |recorded| {

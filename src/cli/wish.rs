@@ -38,22 +38,24 @@ pub(super) struct Recorded {
     pub(super) options: String,
 }
 
-/// The arguments `[RUN] STEP`: one is the step of the newest run.
+/// The arguments `[RUN] STEP`: one is the step of the newest run. The command allows the first to be missing.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunStep {
-    /// The step; before it the run, or a plan's name for its newest; default: the newest run
-    #[arg(value_names = ["RUN", "STEP"], num_args = 1..=2, required = true)]
-    names: Vec<String>,
+    /// The run, or a plan's name for its newest; default: the newest run
+    #[arg(value_name = "RUN")]
+    run: Option<String>,
+    /// The step
+    #[arg(value_name = "STEP", required = true, value_parser = near::step)]
+    step: StepId,
 }
 
 impl RunStep {
     pub(super) fn run(&self) -> Option<&str> {
-        (self.names.len() > 1).then(|| self.names[0].as_str())
+        self.run.as_deref()
     }
 
-    pub(super) fn step(&self) -> Result<StepId, Fail> {
-        let name = self.names.last().map_or("", String::as_str);
-        near::step(name).map_err(|rule| Fail::usage(format!("`{name}` is not the name of a step: {rule}")))
+    pub(super) fn step(&self) -> &StepId {
+        &self.step
     }
 }
 
