@@ -4,6 +4,8 @@
 //! The probe changes nothing; run twice equals once; compensating with nothing done is fine; from every point at which
 //! an attempt can fail or be cut off, compensating leaves the pre-image, and so does compensating again.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::collections::BTreeMap;
