@@ -4,6 +4,8 @@
 //! The probe changes nothing; run twice equals once; compensating with nothing done is fine; from every point at which
 //! an attempt can fail or be cut off, compensating leaves the pre-image, and so does compensating again.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -73,7 +75,7 @@ fn subjects(root: &Path) -> Vec<Subject> {
             operation: file(&at("f"), json!({ "content": "new\u{1}\n'\"\\$X`\n", "mode": "0755" })),
             before: |root| write(root.join("f"), 0o4640, b"old\0\xff\x1e\nend"),
             halves: vec![|root| write(root.join("f"), 0o4640, b"new\x01\n'\"\\$X`\n"), |root| {
-                fs::remove_file(root.join("f")).unwrap()
+                fs::remove_file(root.join("f")).unwrap();
             }],
         },
         Subject {
@@ -81,7 +83,7 @@ fn subjects(root: &Path) -> Vec<Subject> {
             operation: file(&at("a/b/f"), json!({ "content": "", "parents": true })),
             before: |_| {},
             halves: vec![|root| fs::create_dir(root.join("a")).unwrap(), |root| {
-                fs::create_dir_all(root.join("a/b")).unwrap()
+                fs::create_dir_all(root.join("a/b")).unwrap();
             }],
         },
         Subject {

@@ -1,5 +1,7 @@
 //! `http`, `tcp` and `dns` against real servers on 127.0.0.1: what each answer and each failure is taken for.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod support;
 
 use std::net::{TcpListener, UdpSocket};

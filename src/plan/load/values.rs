@@ -174,7 +174,10 @@ impl<'d> Loader<'d, '_> {
             match (&wrong.word, at) {
                 (Some(word), Some((key, _))) if wrong.unknown_word => {
                     let help = help_for("comparisons", word, expect::WORDS.iter().copied());
-                    let help = format!("{help}; to compare with a table write `{{ equals = {{ … }} }}`");
+                    let help = match help.starts_with("did you mean") {
+                        true => help,
+                        false => format!("{help}; to compare with a table write `{{ equals = {{ … }} }}`"),
+                    };
                     self.problems.add_help(&key.span(), "unknown-comparison", wrong.message, help);
                 }
                 (_, Some((_, value))) => {
