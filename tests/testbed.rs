@@ -95,6 +95,31 @@ fn a_service_with_a_gpu_comes_up_answers_and_goes() {
 }
 
 #[test]
+fn what_a_container_does_can_be_written_down() {
+    let (_, ns) = played!("script");
+    let metadata = "annotations: { testbed.runner/delay: 1s, testbed.runner/exec: '{\"nvidia-smi -L\": {\"stdout\": \
+                    \"half\", \"stderr\": \"GPU is lost\", \"code\": 15, \"seconds\": 0.1}}' }";
+    ns.apply(&deployment("web", metadata, "", ""));
+    ns.wait("pod -l app=web", WAITING, "ContainerCreating");
+    ns.kubectl("rollout status deployment/web --timeout=120s").expect(0);
+    let ran = ns.kubectl("exec deploy/web -- nvidia-smi -L").expect(15);
+    assert_eq!(ran.out, "half");
+    ran.says("GPU is lost");
+    ns.kubectl("exec deploy/web -- nvidia-smi").expect(127).says("executable file not found");
+    let held = ns.fail("Pod", "held", "creating");
+    ns.apply(&deployment("held", "", "", ""));
+    ns.wait("pod -l app=held", WAITING, "ContainerCreating");
+    let logs = || ns.kubectl("logs -f deploy/web --limit-bytes=10");
+    std::thread::scope(|scope| {
+        let logs = scope.spawn(logs);
+        ns.kubectl("scale deployment/web --replicas=0").expect(0);
+        assert!(logs.join().unwrap().out.len() <= 10, "it ends with its container");
+    });
+    drop(held);
+    ns.wait("deployment/held", ".status.availableReplicas", "1");
+}
+
+#[test]
 fn the_real_scheduler_says_what_is_missing() {
     let (cluster, ns) = played!("unschedulable");
     let node = cluster.add_node(&ns.name, 1);
@@ -192,6 +217,11 @@ fn addresses_are_pinned_pooled_pending_or_somebody_elses() {
     assert_eq!(ns.field("service/second", address) + &ns.field("service/late", address), "");
     drop(failing);
     ns.wait("service/late", address, "192.0.2.83");
+    let sharing = "metallb.io/allow-shared-ip: both, metallb.io/loadBalancerIPs: 192.0.2.84";
+    ns.apply(&service("tcp", sharing, ""));
+    ns.apply(&service("udp", sharing, ""));
+    ns.wait("service/tcp", address, "192.0.2.84");
+    ns.wait("service/udp", address, "192.0.2.84");
     ns.kubectl("delete service/first").expect(0);
     ns.wait("service/second", address, "192.0.2.81");
 }
@@ -269,6 +299,11 @@ fn an_api_server_with_troubles() {
     front.fault(&json!({ "do": "cut", "method": "POST", "path": &maps, "times": 1 }));
     create("cut").expect(1);
     ns.kubectl("get configmap/cut").expect(1).says("NotFound");
+
+    front.fault(&json!({ "do": "delay", "delay_ms": 100, "after": 1, "times": 1, "path": &maps }));
+    create("slow").expect(0);
+    create("slower").expect(0);
+    front.heal();
 
     front.fault(&json!({ "do": "stall", "method": "POST", "path": &maps }));
     let mut stalled = front.command(&format!("-n {} create configmap stalled", ns.name));

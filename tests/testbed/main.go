@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 
 // startLimit ends a start that hangs; 4 s is what it takes on an idle machine with two cores.
 const startLimit = 180 * time.Second
+
+// stderr is where people look; what the components write goes to the log.
+var stderr = os.Stderr
 
 // ready is the line that says so.
 type ready struct {
@@ -47,7 +51,7 @@ func main() {
 	parent := os.Getppid()
 
 	if err := prepare(folder); err != nil {
-		fmt.Fprintln(os.Stderr, "testbed:", err)
+		fmt.Fprintln(stderr, "testbed:", err)
 		os.Exit(1)
 	}
 	end := func(code int, why string) {
@@ -83,7 +87,7 @@ func main() {
 	defer cancel()
 	bed, err := start(ctx, *folder)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "testbed: %v\nthe last lines of its log:\n%s", err, tail(filepath.Join(*folder, "log"), 4000))
+		fmt.Fprintf(stderr, "testbed: %v\nthe last lines of its log:\n%s", err, tail(filepath.Join(*folder, "log"), 4000))
 		end(1, err.Error())
 	}
 	self, _ := os.Executable()
@@ -107,6 +111,7 @@ func main() {
 func prepare(folder *string) error {
 	var err error
 	if *folder == "" {
+		sweep()
 		*folder, err = os.MkdirTemp("", "testbed")
 	} else {
 		if *folder, err = filepath.Abs(*folder); err == nil {
@@ -120,6 +125,9 @@ func prepare(folder *string) error {
 	if err != nil {
 		return err
 	}
+	if err := syscall.Flock(int(log.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%s is another one's: %w", *folder, err)
+	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
 	for name, value := range map[string]string{"logtostderr": "false", "alsologtostderr": "false", "stderrthreshold": "FATAL", "one_output": "true"} {
@@ -128,7 +136,35 @@ func prepare(folder *string) error {
 		}
 	}
 	klog.SetOutput(log)
-	return nil
+	// etcd's client writes to the standard error whatever it is told; that goes to the log too, but for a crash.
+	fd, err := syscall.Dup(2)
+	if err != nil {
+		return err
+	}
+	syscall.CloseOnExec(fd)
+	stderr = os.NewFile(uintptr(fd), "stderr")
+	if err := debug.SetCrashOutput(stderr, debug.CrashOptions{}); err != nil {
+		return err
+	}
+	return syscall.Dup3(int(log.Fd()), 2, 0)
+}
+
+// sweep removes what one left that was killed in a way nobody can answer: a folder whose log nobody holds. One that is
+// younger than a minute may still be about to hold it.
+func sweep() {
+	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "testbed[0-9]*", "log"))
+	for _, path := range logs {
+		log, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		about, err := log.Stat()
+		if err == nil && time.Since(about.ModTime()) > time.Minute &&
+			syscall.Flock(int(log.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			os.RemoveAll(filepath.Dir(path))
+		}
+		log.Close()
+	}
 }
 
 func tail(path string, limit int) []byte {
