@@ -7,7 +7,6 @@
 mod conforms;
 mod worlds_support;
 
-
 use conforms::assert_described;
 use worlds_support::*;
 

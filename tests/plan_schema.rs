@@ -274,7 +274,8 @@ for name, document, valid in given["documents"]:
     if judge.is_valid(document) != valid:
         print(name, "is", "invalid" if valid else "valid", "there")
 "#;
-    let there = Command::new("/usr/bin/python3").args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
+    let there =
+        Command::new("/usr/bin/python3").args(["-c", "import jsonschema"]).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
         skip::skip(
             "/usr/bin/python3 with jsonschema is not installed, so our own reading of the schema has no witness",

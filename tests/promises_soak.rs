@@ -1,11 +1,7 @@
 //! Goal: a soak can be trusted whoever drives it: a daemon that is killed, two that take turns, a timer. Method: the
 //! real binary, a soak of seconds, and a check that writes down every look.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests, outside of any test function"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of any test function")]
 
 mod worlds_support;
 

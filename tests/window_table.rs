@@ -4,6 +4,8 @@
 //! 2026-03-29 (at 01:00Z) and has it twice on 2026-10-25 (the second from 01:00Z on); Los Angeles the same hour on
 //! 2026-03-08 (at 10:00Z) and, from 01:00 to 02:00, on 2026-11-01 (the second from 09:00Z on).
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests, outside of any test function")]
+
 use jiff::Timestamp;
 use runner::plan::recorded::Window;
 use runner::plan::{Request, Required, WindowState, load};

@@ -5,6 +5,7 @@
 //! it is never dropped in the middle. After a failed append nothing more starts and the task ends with the error.
 
 mod asks;
+mod tails;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -26,13 +27,13 @@ use super::seal::Keys;
 use super::secrets::Secrets;
 use super::world::World;
 use crate::journal::{Bodies, JournalError};
-use crate::plan::StepId;
 use crate::saga::{
     self, Ask, Command, Decision, Event, Illegal, Kept, Moment, Refusal, Reply, Session, Stamp, Standing,
-    Start, State, Tail, What,
+    Start, State, What,
 };
 use crate::transport::Stop;
 use asks::lost;
+pub use tails::Tails;
 
 /// Messages that are taken into one append at most.
 const BATCH_MAX: usize = 256;
@@ -43,12 +44,6 @@ const CHECKPOINT_EVERY: u64 = 4_096;
 /// Timers stand still while the machine sleeps, and the wall clock of a window may be set: no wait is slept through
 /// for longer than this without a look at the clocks.
 const SLEEP_MAX_MS: u64 = 30_000;
-
-/// What is kept beside the journal is written at most so often while a process lives; and always before it ends.
-const KEEP_EVERY_MS: u64 = 60_000;
-
-/// Good samples that are not events yet, by step.
-pub type Tails = BTreeMap<StepId, Tail>;
 
 /// How patiently a task waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,29 +338,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
     }
 
-    /// Whether a process that takes what is due and ends need not record that it took the run on: when it only watches
-    /// a soak, as it does every few minutes for weeks, there is nothing in flight that a fencing token would have to
-    /// tell apart.
-    fn resumes_quietly(&self, first: &[(Command, String)]) -> bool {
-        match first {
-            [(Command::Resume { terms, .. }, _)] if self.parts.patience == Patience::Nothing => {
-                saga::resumes_quietly(&self.state, terms, self.parts.clock.now())
-            }
-            _ => false,
-        }
-    }
-
-    /// A second has passed: what is shown is what would not be lost.
-    fn tick(&mut self) {
-        let now = self.parts.clock.now();
-        let mut tails = self.kept.clone().tails(&self.state);
-        tails.extend(self.session.tails.iter().map(|(step, tail)| (step.clone(), tail.clone())));
-        for observer in &mut self.parts.observers {
-            observer.tails(&tails);
-            observer.tick(&self.state, &now);
-        }
-    }
-
     /// Takes a message and everything queued behind it into one append: parallel steps share barriers.
     async fn take(&mut self, message: Message) -> Result<(), DriveError> {
         let mut messages = vec![message];
@@ -502,26 +474,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             observer.events(&self.state, &append);
         }
         self.seq.send_replace(self.state.seq);
-        Ok(())
-    }
-
-    /// Keeps the samples that are no events beside the journal, so that however this process ends none is lost.
-    /// `ends`: it is about to end; else only now and then.
-    async fn keep(&mut self, ends: bool) -> Result<(), DriveError> {
-        if self.session.tails.is_empty() {
-            return Ok(());
-        }
-        let kept = Kept::of(&self.state, &self.session.tails);
-        if kept.is_empty() || kept == self.kept {
-            return Ok(());
-        }
-        let now = self.parts.clock.now();
-        if !ends && self.kept_at.is_some_and(|at| now.since_ms(&at) < KEEP_EVERY_MS && at.boot == now.boot) {
-            return Ok(());
-        }
-        let body = serde_json::to_vec(&kept).map_err(|error| DriveError::Codec(error.to_string()))?;
-        self.parts.log.keep(self.state.run.clone(), body).await.map_err(DriveError::Journal)?;
-        (self.kept, self.kept_at) = (kept, Some(now));
         Ok(())
     }
 

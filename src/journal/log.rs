@@ -301,7 +301,7 @@ impl Journal {
 
     /// The last event of a run and the chain's hash after it; none for a run without events.
     pub(super) fn last(&self, run: &RunId) -> Option<(u64, Hash)> {
-        self.runs.get(run).filter(|tail| tail.last_seq > 0).map(|tail| (tail.last_seq, tail.hash.clone()))
+        self.runs.get(run).filter(|tail| tail.last_seq > 0).map(|tail| (tail.last_seq, tail.hash))
     }
 
     /// The chain's hash after an event, from the store.
