@@ -10,8 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::access::{Access, Holding};
 use super::fail::{self, Fail};
 use super::follow::{self, Rested, Screen, Shared};
+use super::saved::Saved;
 use super::session::{Session, asker};
 use super::source::{self, PlanFile};
+use super::{drift, eyes};
 use crate::driver::{self, Ended, Patience, Secrets, Submission, Target, history};
 use crate::journal::Bodies;
 use crate::plan::recorded::Definition;
@@ -106,7 +108,11 @@ impl Signals {
 }
 
 pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
-    let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
+    let saved = Saved::read(&args.plan)?;
+    let file = match &saved {
+        Some(saved) => saved.file(!args.var.is_empty() || !args.var_file.is_empty())?,
+        None => PlanFile::read(&args.plan, &args.var, &args.var_file)?,
+    };
     let folder = session.state_folder(Some(&file.path));
     let mut loaded = None;
     if !folder.join("journal").exists() && !folder.join("version").exists() {
@@ -114,13 +120,24 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         loaded = Some(load(session, &file)?);
     }
     let access = Access::open(session, &folder, true).await?;
-    let name = args.plan.display().to_string();
-    let result = apply(session, args, &file, loaded, &access, &folder, &name).await;
+    let name = saved.as_ref().map_or(&args.plan, |saved| &saved.plan).display().to_string();
+    let fits = match &saved {
+        Some(saved) => saved.check(session, &file, &access, &folder).await,
+        None => Ok(()),
+    };
+    let result = match fits {
+        Ok(()) => apply(session, args, &file, loaded, &access, &folder, &name).await,
+        Err(fail) => Err(fail),
+    };
+    let path = file.path().to_owned();
     // A long run does without the text.
     drop(file);
     match result {
         Ok(Next::Over(code)) => {
             access.close().await;
+            if drift::after_apply(session, &folder, &path).await.is_err() {
+                session.warn("whether anything has drifted could not be looked at; `runner drift` says why");
+            }
             Ok(code)
         }
         Ok(Next::Submit(submission, screen)) => {
@@ -299,7 +316,7 @@ fn missing(errors: &[driver::SecretError]) -> Fail {
     Fail::usage(each.join("\n       ")).help("nothing was started")
 }
 
-fn refuse(state: &State, refused: &driver::Refused) -> Fail {
+pub(super) fn refuse(state: &State, refused: &driver::Refused) -> Fail {
     let message = format!("the edited plan does not fit run `{}`; nothing was changed", state.run);
     let mut text = format!("error: {message}\n");
     for step in &refused.steps {
@@ -325,12 +342,14 @@ pub(super) async fn submit(
     let shared = Shared::new(screen);
     match access {
         Access::Held(held) => {
+            let bodies = held.bodies.clone();
             let mut holding = held.hold()?;
             let mut signals = Signals::new()?;
             let result = drive(session, &mut holding, submission, &shared, &mut signals).await;
             shared.finish();
             let code = match result {
                 Ok((rested, signal)) => {
+                    systems(&rested, &shared, bodies).await;
                     let code = follow::ending(session, &shared, &rested, asked, folder, plan);
                     Ok(if rested.stopped { signal.unwrap_or(code) } else { code })
                 }
@@ -342,6 +361,22 @@ pub(super) async fn submit(
         Access::Remote { client, bodies } => {
             remote(session, &client, &bodies, submission, &shared, asked, folder, plan).await
         }
+    }
+}
+
+/// Looks what each system looks like now, when a run did not end well; not when a person wants to leave.
+async fn systems(rested: &Rested, shared: &Shared, bodies: Bodies) {
+    let ill = matches!(
+        saga::standing(&rested.state),
+        Standing::Halted { .. } | Standing::RolledBack { failed: Some(_) } | Standing::NeedsAttention { .. }
+    );
+    if !ill || rested.stopped {
+        return;
+    }
+    match eyes::look_at(&rested.state, bodies, true).await {
+        Ok(findings) => shared.with(|screen| screen.systems = findings),
+        // How the run ended is said all the same.
+        Err(_) => tracing::warn!("could not look what each system looks like now"),
     }
 }
 
@@ -467,6 +502,7 @@ async fn remote(
             return Err(Fail::unexpected(error).help("mend that, then run the same command again"));
         }
     }
+    systems(&rested, shared, bodies.clone()).await;
     let code = follow::ending(session, shared, &rested, asked, folder, plan);
     Ok(if rested.stopped && saga::standing(&rested.state) == Standing::Open {
         exit::INTERRUPTED

@@ -23,6 +23,8 @@ pub(super) struct Screen {
     /// The state after the last event that was shown: events come in batches, and each is shown with the state
     /// that it led to.
     shown: Option<Box<State>>,
+    /// What each system looks like now, when somebody looked.
+    pub(super) systems: Vec<saga::Finding>,
 }
 
 impl Screen {
@@ -37,7 +39,7 @@ impl Screen {
         } else {
             Box::new(report::plain(Box::new(session.out()), look, TimeZone::UTC))
         };
-        Self { reporter, traces: Traces::default(), shown: None }
+        Self { reporter, traces: Traces::default(), shown: None, systems: Vec::new() }
     }
 
     /// Learns from what happened before anybody looked.
@@ -55,7 +57,7 @@ impl Shared {
         Self(Arc::new(Mutex::new(screen)))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Screen) -> T) -> T {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Screen) -> T) -> T {
         // A panic while drawing is no reason not to draw the ending.
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -77,7 +79,7 @@ impl Observer for Shared {
 
     fn events(&mut self, state: &State, events: &[Event]) {
         self.with(|screen| {
-            let Screen { reporter, traces, shown } = screen;
+            let Screen { reporter, traces, shown, systems: _ } = screen;
             for event in events {
                 traces.event(event);
                 if let Some(shown) = shown
@@ -148,11 +150,14 @@ pub(super) fn ending(
             options: &options,
             now,
             wake_ms: rested.wake_ms,
+            systems: &screen.systems,
         };
         report::ending(&rested.state, asked, &session.look(), &context)
     });
     session.tell(&text);
     if session.json {
+        let systems = screen.with(|screen| report::systems_json(&rested.state.run, &screen.systems));
+        systems.iter().for_each(|line| session.say(&format!("{}\n", report::json_line(line))));
         session.say(&format!("{}\n", report::json_line(&report::status_json(&rested.state, &now))));
     }
     exit::code(&saga::standing(&rested.state), asked)

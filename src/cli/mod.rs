@@ -3,17 +3,25 @@
 mod access;
 mod apply;
 mod cancel;
+mod doctor;
+mod drift;
 mod events;
+mod eyes;
 mod fail;
 mod follow;
+mod graph;
 mod lint;
+mod plan;
 mod resolve;
 mod rollback;
 mod runs;
+mod saved;
 mod session;
 mod source;
 mod status;
 mod validate;
+mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -100,6 +108,16 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Check plans without touching any system
     Validate(validate::ValidateArgs),
+    /// Show what apply would do now, and change nothing
+    Plan(plan::PlanArgs),
+    /// Look whether everything that a plan needs is in reach, and change nothing
+    Doctor(doctor::DoctorArgs),
+    /// Look whether what finished steps left is still so
+    Drift(drift::DriftArgs),
+    /// Say why a step is in the state it is in
+    Why(why::WhyArgs),
+    /// Write the graph of a plan for Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Undo what a run did, the last step first
     Rollback(rollback::RollbackArgs),
     /// Show how a run stands
@@ -142,6 +160,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         | Command::Status(_)
         | Command::Runs(_)
         | Command::Events(_)
+        | Command::Plan(_)
+        | Command::Doctor(_)
+        | Command::Drift(_)
+        | Command::Why(_)
+        | Command::Graph(_)
         | Command::Lint(_) => true,
         Command::Apply(_) | Command::Rollback(_) | Command::Resolve(_) | Command::Cancel(_) => false,
     };
@@ -205,6 +228,11 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
     match command {
         Command::Apply(args) => apply::run(session, args).await,
         Command::Validate(args) => validate::run(session, args),
+        Command::Plan(args) => plan::run(session, args).await,
+        Command::Doctor(args) => doctor::run(session, args).await,
+        Command::Drift(args) => drift::run(session, args).await,
+        Command::Why(args) => why::run(session, args).await,
+        Command::Graph(args) => graph::run(session, args),
         Command::Rollback(args) => rollback::run(session, args).await,
         Command::Status(args) => status::run(session, args).await,
         Command::Runs(args) => runs::run(session, args).await,

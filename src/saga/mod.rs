@@ -13,11 +13,13 @@ mod event;
 mod fold;
 mod index;
 mod outcome;
+mod preview;
 mod receive;
 mod settle;
 mod soak;
 mod standing;
 mod state;
+mod survey;
 mod time;
 mod watch;
 
@@ -28,12 +30,14 @@ pub use fold::{Illegal, fold, open, opened};
 pub use outcome::{
     Answer, AttemptKey, CutCause, Direction, FailureClass, LeftRunning, Outcome, Settlement, Trace, Verdict,
 };
+pub use preview::{Ahead, Does, Ledger, StepAhead, Undo, ahead};
 pub use receive::{Reply, receive, unsaved};
 pub use soak::{Sample, Soaking, Stand, Tail};
 pub use standing::{Standing, standing};
 pub use state::{
     Back, Course, Door, End, GateState, Interrupted, Request, Seen, State, Status, StepState, Verifying,
 };
+pub use survey::{Finding, Purpose, Question, described, place};
 pub use time::{Moment, Stamp, Wait, backoff_ms};
 
 use crate::plan::catalog;

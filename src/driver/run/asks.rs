@@ -11,7 +11,7 @@ use crate::driver::log::Log;
 use crate::driver::world::World;
 use crate::plan::recorded::{Operation, Step};
 use crate::saga::{
-    Answer, Ask, CutCause, Evidence, FailureClass, Outcome, Reply, Settlement, Trace, Verdict,
+    Answer, Ask, CutCause, Evidence, FailureClass, Outcome, Reply, Settlement, Trace, Verdict, described,
 };
 
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
@@ -149,18 +149,4 @@ pub(super) fn lost(ask: &Ask) -> Reply {
 
 fn ready(reply: Reply) -> futures_util::future::BoxFuture<'static, Reply> {
     Box::pin(std::future::ready(reply))
-}
-
-/// A check in a few words: its name and its first telling field, templates as they stand, secrets never resolved.
-fn described(operation: &Operation) -> String {
-    let telling = ["argv", "script", "script_file", "url", "host"];
-    let field = telling.iter().find_map(|name| operation.fields.get(*name));
-    match field {
-        Some(serde_json::Value::Array(words)) => {
-            let words: Vec<&str> = words.iter().filter_map(serde_json::Value::as_str).collect();
-            format!("{}: {}", operation.name, words.join(" "))
-        }
-        Some(serde_json::Value::String(text)) => format!("{}: {text}", operation.name),
-        _ => operation.name.clone(),
-    }
 }

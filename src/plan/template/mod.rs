@@ -5,6 +5,7 @@
 
 pub(in crate::plan) mod lex;
 mod operation;
+mod outputs;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use self::lex::Lexed;
 use super::id::StepId;
 
 pub use operation::render_operation;
+pub use outputs::{steps_in, steps_of_operation};
 pub use secrets::{secrets_in, secrets_of_definition, secrets_of_operation};
 
 /// Longest rendered string, in bytes. A body larger than this belongs into a file.
