@@ -141,6 +141,7 @@ fn commands_can_be_pasted() {
         options: "--state /srv/state",
         now: story.now(),
         wake_ms: None,
+        systems: &[],
     };
     let text = ending(story.state(), Asked::Apply, &Look { color: true, ..Look::default() }, &context);
     assert!(

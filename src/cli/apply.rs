@@ -7,10 +7,12 @@ use clap::Args;
 
 use super::access::Access;
 use super::ask;
+use super::drift;
 use super::edits::{self, Edits};
 use super::fail::{self, Fail};
 use super::follow::{self, Rested, Screen, Shared};
 use super::near::step;
+use super::saved::Saved;
 use super::session::Session;
 use super::source::{self, PlanFile};
 use crate::driver::{self, Patience, Secrets, Target, history};
@@ -142,7 +144,11 @@ impl ApplyArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
-    let file = PlanFile::read(&args.plan, &args.var, &args.var_file)?;
+    let saved = Saved::read(&args.plan)?;
+    let file = match &saved {
+        Some(saved) => saved.file(!args.var.is_empty() || !args.var_file.is_empty())?,
+        None => PlanFile::read(&args.plan, &args.var, &args.var_file)?,
+    };
     edits::agree(&args.edits())?;
     let folder = session.state_folder(Some(&file.path));
     let mut loaded = None;
@@ -152,13 +158,24 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     }
     (session.let_go)();
     let access = Access::open(session, &folder, true).await?;
-    let name = args.plan.display().to_string();
-    let result = apply(session, args, &file, loaded, &access, &folder, &name).await;
+    let name = saved.as_ref().map_or(&args.plan, |saved| &saved.plan).display().to_string();
+    let fits = match &saved {
+        Some(saved) => saved.check(session, &file, &access, &folder).await,
+        None => Ok(()),
+    };
+    let result = match fits {
+        Ok(()) => apply(session, args, &file, loaded, &access, &folder, &name).await,
+        Err(fail) => Err(fail),
+    };
+    let path = file.path().to_owned();
     // A long run does without the text.
     drop(file);
     match result {
         Ok(Next::Over(code)) => {
             access.close().await;
+            if drift::after_apply(session, &folder, &path).await.is_err() {
+                session.warn("whether anything has drifted could not be looked at; `runner drift` says why");
+            }
             Ok(code)
         }
         Ok(Next::Submit(submission, screen)) => {
@@ -334,7 +351,7 @@ fn missing(errors: &[driver::SecretError]) -> Fail {
     Fail::usage(each.join("\n       ")).help("nothing was started")
 }
 
-fn refuse(state: &State, refused: &driver::Refused) -> Fail {
+pub(super) fn refuse(state: &State, refused: &driver::Refused) -> Fail {
     let message = format!("the edited plan does not fit run `{}`; nothing was changed", state.run);
     let mut text = format!("error: {message}\n");
     for step in &refused.steps {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::access::{Access, Holding};
 use super::ask::{Asking, Heard};
+use super::eyes;
 use super::fail::{self, Fail};
 use super::follow::{self, Rested, Screen, Shared};
 use super::session::{Session, asker};
@@ -87,12 +88,14 @@ pub(super) async fn submit(
     (session.let_go)();
     match access {
         Access::Held(held) => {
+            let bodies = held.bodies.clone();
             let mut holding = held.hold()?;
             let mut signals = Signals::new()?;
             let result = drive(session, &mut holding, submission, &shared, &mut signals).await;
             shared.finish();
             let code = match result {
                 Ok((rested, signal)) => {
+                    systems(&rested, &shared, bodies).await;
                     let code = follow::ending(session, &shared, &rested, asked, folder, plan);
                     Ok(if rested.stopped { signal.unwrap_or(code) } else { code })
                 }
@@ -104,6 +107,22 @@ pub(super) async fn submit(
         Access::Remote { client, bodies } => {
             remote(session, &client, &bodies, submission, &shared, asked, folder, plan).await
         }
+    }
+}
+
+/// Looks what each system looks like now, when a run did not end well; not when a person wants to leave.
+async fn systems(rested: &Rested, shared: &Shared, bodies: Bodies) {
+    let ill = matches!(
+        saga::standing(&rested.state),
+        Standing::Halted { .. } | Standing::RolledBack { failed: Some(_) } | Standing::NeedsAttention { .. }
+    );
+    if !ill || rested.stopped {
+        return;
+    }
+    match eyes::look_at(&rested.state, bodies, true).await {
+        Ok(findings) => shared.with(|screen| screen.systems = findings),
+        // How the run ended is said all the same.
+        Err(_) => tracing::warn!("could not look what each system looks like now"),
     }
 }
 
@@ -249,6 +268,7 @@ async fn remote(
             return Err(Fail::unexpected(error).help("mend that, then run the same command again"));
         }
     }
+    systems(&rested, shared, bodies.clone()).await;
     let code = follow::ending(session, shared, &rested, asked, folder, plan);
     // What ended the process that drove the run ended this command's wait as well.
     let ended_by = rest.and_then(|rest| rest.signal).unwrap_or(exit::INTERRUPTED);

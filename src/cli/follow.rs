@@ -33,6 +33,8 @@ pub(super) struct Screen {
     shown: Option<Box<State>>,
     /// Programs are told how a run was opened, too; people see it by what follows.
     tells_opening: bool,
+    /// What each system looks like now, when somebody looked.
+    pub(super) systems: Vec<saga::Finding>,
 }
 
 impl Screen {
@@ -57,6 +59,7 @@ impl Screen {
             prompt: None,
             shown: None,
             tells_opening: session.json,
+            systems: Vec::new(),
         }
     }
 
@@ -75,7 +78,7 @@ impl Shared {
         Self(Arc::new(Mutex::new(screen)))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Screen) -> T) -> T {
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Screen) -> T) -> T {
         // A panic while drawing is no reason not to draw the ending.
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -222,11 +225,14 @@ pub(super) fn ending(
             options: &options,
             now,
             wake_ms: rested.wake_ms,
+            systems: &screen.systems,
         };
         report::ending(state, asked, &session.look(), &context)
     });
     session.tell(&text);
     if session.json {
+        let systems = screen.with(|screen| report::systems_json(&rested.state.run, &screen.systems));
+        systems.iter().for_each(|line| session.say(&format!("{}\n", report::json_line(line))));
         let mut status = report::status_json(state, &now);
         let open = saga::standing(state) == Standing::Open;
         if let (Some(wake_ms), true) = (rested.wake_ms, open) {

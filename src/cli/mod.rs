@@ -6,9 +6,12 @@ mod approve;
 mod ask;
 mod cancel;
 mod completions;
+mod doctor;
+mod drift;
 mod drive;
 mod edits;
 mod events;
+mod eyes;
 mod fail;
 mod follow;
 mod graph;
@@ -16,17 +19,21 @@ mod lint;
 mod man;
 mod near;
 mod pause;
+mod plan;
 mod reject;
 mod resolve;
 mod resume;
 mod rollback;
 mod runs;
+mod saved;
 mod schema;
 mod session;
 mod skip;
 mod source;
 mod status;
 mod validate;
+mod verify;
+mod why;
 mod wish;
 
 use std::ffi::OsString;
@@ -114,6 +121,16 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Check plans without touching any system
     Validate(validate::ValidateArgs),
+    /// Show what apply would do now, and change nothing
+    Plan(plan::PlanArgs),
+    /// Look whether everything that a plan needs is in reach, and change nothing
+    Doctor(doctor::DoctorArgs),
+    /// Look whether what finished steps left is still so
+    Drift(drift::DriftArgs),
+    /// Say why a step is in the state it is in
+    Why(why::WhyArgs),
+    /// Write the graph of a plan for Mermaid or Graphviz
+    Graph(graph::GraphArgs),
     /// Undo what a run did, the last step first
     Rollback(rollback::RollbackArgs),
     /// Show how a run stands
@@ -136,8 +153,6 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
     Cancel(cancel::CancelArgs),
-    /// Write a plan's graph for Mermaid or Graphviz
-    Graph(graph::GraphArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
     /// Print the JSON Schema of a plan file, for editors and other programs
@@ -181,6 +196,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Status(_)
         | Command::Runs(_)
         | Command::Events(_)
+        | Command::Plan(_)
+        | Command::Doctor(_)
+        | Command::Drift(_)
+        | Command::Why(_)
         | Command::Graph(_)
         | Command::Lint(_)
         | Command::Schema(_)
@@ -256,6 +275,11 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
     match command {
         Command::Apply(args) => apply::run(session, args).await,
         Command::Validate(args) => validate::run(session, args),
+        Command::Plan(args) => plan::run(session, args).await,
+        Command::Doctor(args) => doctor::run(session, args).await,
+        Command::Drift(args) => drift::run(session, args).await,
+        Command::Why(args) => why::run(session, args).await,
+        Command::Graph(args) => graph::run(session, args),
         Command::Rollback(args) => rollback::run(session, args).await,
         Command::Status(args) => status::run(session, args).await,
         Command::Runs(args) => runs::run(session, args).await,
@@ -267,7 +291,6 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Resume(args) => resume::run(session, args).await,
         Command::Resolve(args) => resolve::run(session, args).await,
         Command::Cancel(args) => cancel::run(session, args).await,
-        Command::Graph(args) => graph::run(session, args),
         Command::Schema(args) => Ok(schema::run(session, args)),
         Command::Completions(args) => Ok(completions::run(session, args)),
         Command::Man(args) => Ok(man::run(session, args)),

@@ -14,8 +14,8 @@ use super::near::{self, step};
 use super::session::Session;
 use super::wish::{self, Driven};
 use crate::driver::{self, Patience, Target};
-use crate::plan::StepId;
-use crate::report::Asked;
+use crate::plan::{StepId, template};
+use crate::report::{self, Asked, exit};
 use crate::saga::{self, Command, Refusal, State, Terms};
 
 #[derive(Debug, Args)]
@@ -47,6 +47,13 @@ pub(super) struct RollbackArgs {
     /// Example: runner rollback hello --cwd /srv/plans
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
+    /// Show what would be undone, in which order, and undo nothing
+    ///
+    /// Exits 2 when a rollback would be refused.
+    ///
+    /// Example: runner rollback hello --dry-run
+    #[arg(long)]
+    dry_run: bool,
     /// Do not ask; without a terminal nobody is asked anyway
     ///
     /// Example: runner rollback hello -y
@@ -57,6 +64,11 @@ pub(super) struct RollbackArgs {
 pub(super) async fn run(session: &Session, args: &RollbackArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
+    if args.dry_run {
+        let shown = dry_run(session, args, &access).await;
+        access.close().await;
+        return shown;
+    }
     match prepare(session, args, &access, &folder).await {
         Ok(Next::Over(code)) => {
             access.close().await;
@@ -118,18 +130,65 @@ async fn prepare(
     Ok(hand(Target::Existing(run), terms, vec![wish], secrets, Patience::Timers, cwd, screen))
 }
 
-/// Refuses before the first act when a folder that a local compensation runs in is gone.
-fn folders_are_there(state: &State, args: &RollbackArgs) -> Result<(), Fail> {
-    for (step, folder) in driver::rollback_folders(state, args.to.as_ref()) {
-        if !folder.is_dir() {
-            let shown = folder.display();
-            return Err(Fail::usage(format!(
-                "the folder `{shown}`, where step `{step}` is to be undone, is gone; nothing was undone"
-            ))
-            .help(format!("bring it back, or name another with `runner rollback {} --cwd DIR`", state.run)));
+/// Shows what a rollback would do, and what would make it refuse. Changes nothing.
+async fn dry_run(session: &Session, args: &RollbackArgs, access: &Access) -> Result<u8, Fail> {
+    let state = super::drift::state(access, args.run.as_deref()).await?;
+    let wish = Command::Rollback { to: args.to.clone(), parallel: args.parallel };
+    let mut refused = Vec::new();
+    match saga::command(&state, &wish, "") {
+        Ok(_) | Err(Refusal::Nothing { .. }) => {}
+        // Of an unknown step nothing more can be said.
+        Err(refusal @ Refusal::NoSuchStep { .. }) => return Err(refusal.into()),
+        Err(refusal) => refused.push(refusal.to_string()),
+    }
+    let undo = state.to_undo(args.to.as_ref());
+    if !undo.is_empty() {
+        let names = driver::secrets_of_rollback(&state.definition);
+        if let Err(errors) = driver::Secrets::resolve(&state.definition, Some(&names)) {
+            refused.extend(errors.iter().map(ToString::to_string));
+        }
+        match &args.cwd {
+            Some(cwd) if !cwd.is_dir() => refused.push(format!("there is no folder `{}`", cwd.display())),
+            Some(_) => {}
+            None => refused.extend(gone(&state, args).map(|(step, folder)| {
+                format!(
+                    "the folder `{folder}`, where step `{step}` is to be undone, is gone: give `--cwd DIR`"
+                )
+            })),
         }
     }
-    Ok(())
+    let (outputs, run) = (state.outputs(), state.run.to_string());
+    let scope = template::Scope {
+        vars: &state.definition.vars,
+        outputs: &outputs,
+        run: &run,
+        secrets: template::Secrets::Masked,
+    };
+    let text = |text: &str| template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned());
+    let way = report::WayBack { state: &state, to: args.to.as_ref(), refused: &refused, text: &text };
+    if session.json {
+        session.say(&format!("{}\n", report::json_line(&report::way_back_json(&way))));
+    } else {
+        session.say(&report::way_back_text(&way));
+    }
+    Ok(if refused.is_empty() { exit::COMPLETE } else { exit::USAGE })
+}
+
+/// The folders that local compensations run in and that are gone.
+fn gone(state: &State, args: &RollbackArgs) -> impl Iterator<Item = (StepId, String)> {
+    let folders = driver::rollback_folders(state, args.to.as_ref()).into_iter();
+    folders.filter(|(_, folder)| !folder.is_dir()).map(|(step, folder)| (step, folder.display().to_string()))
+}
+
+/// Refuses before the first act when a folder that a local compensation runs in is gone.
+fn folders_are_there(state: &State, args: &RollbackArgs) -> Result<(), Fail> {
+    match gone(state, args).next() {
+        Some((step, shown)) => Err(Fail::usage(format!(
+            "the folder `{shown}`, where step `{step}` is to be undone, is gone; nothing was undone"
+        ))
+        .help(format!("bring it back, or name another with `runner rollback {} --cwd DIR`", state.run))),
+        None => Ok(()),
+    }
 }
 
 /// Refuses before the first act when what was there before a step cannot be read, for want of its key.

@@ -1,6 +1,6 @@
 //! `runner runs`: the runs of the journal.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::access::Access;
 use super::fail::Fail;
@@ -10,10 +10,26 @@ use crate::driver::{Clock, SystemClock, history};
 use crate::report::{self, RunRow, exit};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  runner runs --state /var/lib/runner")]
-pub(super) struct RunsArgs {}
+#[command(after_long_help = "Examples:\n  runner runs --state /var/lib/runner\n  runner runs verify")]
+pub(super) struct RunsArgs {
+    #[command(subcommand)]
+    what: Option<What>,
+}
 
-pub(super) async fn run(session: &Session, _args: &RunsArgs) -> Result<u8, Fail> {
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Read every run back, link by link, and say what is damaged
+    ///
+    /// Walks the hash chain of every run, folds its events, and reads every content that they name. Changes nothing.
+    /// Exits 0 when all is whole and 1 when something is damaged.
+    #[command(after_long_help = "Example:\n  runner runs verify --state /var/lib/runner")]
+    Verify,
+}
+
+pub(super) async fn run(session: &Session, args: &RunsArgs) -> Result<u8, Fail> {
+    if let Some(What::Verify) = &args.what {
+        return super::verify::run(session).await;
+    }
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
     let rows = rows(&access).await;

@@ -45,8 +45,15 @@ async fn show(
     let mut traces = Traces::default();
     events.iter().for_each(|event| traces.event(event));
     let options = session.options(folder);
-    let context =
-        report::Context { folder, traces: &traces, plan: None, options: &options, now, wake_ms: None };
+    let context = report::Context {
+        folder,
+        traces: &traces,
+        plan: None,
+        options: &options,
+        now,
+        wake_ms: None,
+        systems: &[],
+    };
     session.say(&report::status_text(&state, &now, &session.look()));
     let ending = report::ending(&state, Asked::Status, &session.look(), &context);
     session.say(&format!("\n{ending}"));

@@ -50,6 +50,20 @@ impl Renderer {
         Ok(())
     }
 
+    /// Reads those of them that can be read; a look that needs another says so.
+    pub(super) fn load_what_there_is(&mut self, definition: &Definition) {
+        let read = definition
+            .files
+            .iter()
+            .filter_map(|(path, body)| self.bodies.get(body).ok().map(|bytes| (path.clone(), bytes)));
+        self.files = Arc::new(read.collect());
+    }
+
+    /// Takes contents that are stored nowhere yet, by the path that names them.
+    pub(super) fn with_files(&mut self, files: BTreeMap<String, Vec<u8>>) {
+        self.files = Arc::new(files);
+    }
+
     /// Takes what an operation refers to out of the run; nothing is copied that it does not name.
     fn with_scope<T>(
         &self,

@@ -75,6 +75,19 @@ impl Secrets {
         }
         if errors.is_empty() { Ok(Self::new(values)) } else { Err(errors) }
     }
+
+    /// Those that can be had, and why the others cannot: for looks, which do without what they lack.
+    pub fn what_there_is(definition: &Definition) -> (Self, Vec<SecretError>) {
+        let (mut values, mut errors) = (BTreeMap::new(), Vec::new());
+        for name in template::secrets_of_definition(definition) {
+            match definition.secrets.get(&name).map(resolve) {
+                Some(Ok(value)) => drop(values.insert(name, value)),
+                Some(Err(why)) => errors.push(SecretError { name, why }),
+                None => {}
+            }
+        }
+        (Self::new(values), errors)
+    }
 }
 
 /// A secret's value; the line end of a file is not part of it.

@@ -32,7 +32,7 @@ pub enum Warning {
 /// Looks at the file system of a folder.
 ///
 /// Numbers: statfs(2) and Linux `include/uapi/linux/magic.h`; SMB's in `fs/smb`, vboxsf's in `fs/vboxsf`.
-pub(super) fn warnings(folder: &Path) -> Result<Vec<Warning>, JournalError> {
+pub fn warnings(folder: &Path) -> Result<Vec<Warning>, JournalError> {
     let found = rustix::fs::statfs(folder)
         .map_err(|e| JournalError::io("look at the file system of", folder, e.into()))?;
     Ok(warning(folder, found.f_type as u32).into_iter().collect())

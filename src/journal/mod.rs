@@ -29,7 +29,7 @@ mod tail;
 
 pub use bodies::Bodies;
 pub use error::JournalError;
-pub use filesystem::Warning;
+pub use filesystem::{Warning, warnings};
 pub use lease::{Holder, Lease};
 pub use lock::{HeldBy, held_by};
 pub use log::{Append, Journal, Options, RunHead};

@@ -29,6 +29,7 @@ pub fn ending(state: &State, asked: Asked, look: &Look, context: &Context<'_>) -
     if !causes.is_empty() {
         blocks.push(format!("Why:\n{}", causes.join("\n")));
     }
+    blocks.push(super::systems_text(context.systems).trim_end().to_owned());
     if let Some(wake_ms) = context.wake_ms.filter(|_| stands == Standing::Open) {
         let at = Stamp { wall_ms: context.now.wall_ms.saturating_add_unsigned(wake_ms), ..context.now };
         let (rest, at) = (duration(wake_ms), time(&at, &TimeZone::UTC));

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::plan::StepId;
-use crate::saga::{Direction, Event, Stamp, State, StepEvent, Tail, Trace, What};
+use crate::saga::{Direction, Event, Finding, Stamp, State, StepEvent, Tail, Trace, What};
 
+mod ahead;
 mod block;
+mod drift;
 mod ending;
 pub mod exit;
 mod graph;
@@ -24,9 +26,13 @@ mod shown;
 mod status;
 mod step;
 mod terminal;
+mod way_back;
+mod why;
 mod words;
 
+pub use ahead::{Outlook, ahead_json, ahead_text};
 pub use block::{AskSize, Lines, Size};
+pub use drift::{Drift, drift_json, drift_of, drift_text, systems_json, systems_text};
 pub use ending::ending;
 pub use graph::{GraphFormat, graph_json, graph_text};
 pub use guard::{shell_word, text_line};
@@ -37,6 +43,8 @@ pub use runs::{RunRow, runs_json, runs_text};
 pub use shown::{SHOWN_VERSION, event_json, event_line};
 pub use status::{standing_word, status_json, status_text};
 pub use terminal::{Terminal, terminal};
+pub use way_back::{WayBack, way_back_json, way_back_text};
+pub use why::{why_json, why_text};
 
 /// Something that shows a run while it happens.
 pub trait Reporter {
@@ -110,6 +118,8 @@ pub struct Context<'a> {
     pub now: Stamp,
     /// When there is something to do again without anybody's doing, in milliseconds from now.
     pub wake_ms: Option<u64>,
+    /// What each system looks like now, as far as somebody looked.
+    pub systems: &'a [Finding],
 }
 
 /// What the last attempts that did not end well left to read, by step.

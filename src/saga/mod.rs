@@ -15,11 +15,13 @@ mod index;
 mod kept;
 mod memory;
 mod outcome;
+mod preview;
 mod receive;
 mod settle;
 mod soak;
 mod standing;
 mod state;
+mod survey;
 mod time;
 mod watch;
 
@@ -32,12 +34,14 @@ pub use memory::Memory;
 pub use outcome::{
     Answer, AttemptKey, CutCause, Direction, FailureClass, LeftRunning, Outcome, Settlement, Trace, Verdict,
 };
+pub use preview::{Ahead, Does, Ledger, StepAhead, Undo, ahead};
 pub use receive::{Reply, receive, unsaved};
 pub use soak::{Sample, Soaking, Stand, Tail};
 pub use standing::{Question, Standing, questions, reached, standing};
 pub use state::{
     Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
 };
+pub use survey::{Finding, Glance, Purpose, described, place};
 pub use time::{Moment, Stamp, Wait, backoff_ms};
 
 use crate::plan::catalog;

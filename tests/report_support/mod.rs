@@ -232,6 +232,7 @@ impl Story {
             options: "",
             now: self.now(),
             wake_ms: Some(260_000),
+            systems: &[],
         };
         ending(self.state(), asked, &Look::default(), &context)
     }

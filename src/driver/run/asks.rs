@@ -13,7 +13,7 @@ use crate::driver::world::World;
 use crate::plan::recorded::{Compensate, Operation, Step};
 use crate::saga::{
     Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Status, StepState,
-    Trace, Verdict,
+    Trace, Verdict, described,
 };
 
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
@@ -255,18 +255,4 @@ pub(super) fn lost(ask: &Ask) -> Reply {
 
 fn ready(reply: Reply) -> BoxFuture<'static, Reply> {
     Box::pin(std::future::ready(reply))
-}
-
-/// A check in a few words: its name and its first telling field, templates as they stand, secrets never resolved.
-fn described(operation: &Operation) -> String {
-    let telling = ["argv", "script", "script_file", "url", "path", "address", "name", "host"];
-    let field = telling.iter().find_map(|name| operation.fields.get(*name));
-    match field {
-        Some(serde_json::Value::Array(words)) => {
-            let words: Vec<&str> = words.iter().filter_map(serde_json::Value::as_str).collect();
-            format!("{}: {}", operation.name, words.join(" "))
-        }
-        Some(serde_json::Value::String(text)) => format!("{}: {text}", operation.name),
-        _ => operation.name.clone(),
-    }
 }

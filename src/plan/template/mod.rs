@@ -5,6 +5,7 @@
 
 pub(in crate::plan) mod lex;
 mod operation;
+mod outputs;
 mod secrets;
 mod uses;
 
@@ -20,6 +21,7 @@ use self::lex::Lexed;
 use super::id::StepId;
 
 pub use operation::render_operation;
+pub use outputs::{steps_in, steps_of_operation};
 pub use secrets::{secrets_in, secrets_of_definition, secrets_of_operation};
 pub use uses::uses_outputs;
 

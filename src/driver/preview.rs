@@ -1,0 +1,93 @@
+//! What `apply` would do now: the state it would start from, and a look at what its probes say.
+
+use std::collections::BTreeMap;
+
+use super::survey::Survey;
+use super::world::World;
+use crate::plan::recorded::Definition;
+use crate::plan::{RunId, StepId, graph::Graph, template};
+use crate::saga::{self, Ahead, Answer, Event, Finding, Glance, Illegal, Stamp, State, Verdict, What};
+
+/// What lies ahead, and what was seen to say so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glimpse {
+    /// What lies ahead.
+    pub ahead: Ahead,
+    /// What the probes said.
+    pub findings: Vec<Finding>,
+}
+
+/// The state that a new run of this definition would begin in. Nothing is stored.
+///
+/// # Errors
+/// [`Illegal`] when the definition cannot begin a run.
+pub fn unopened(run: RunId, definition: Definition, now: Stamp) -> Result<State, Illegal> {
+    let what = What::RunOpened { run, definition: Box::new(definition), by: String::new() };
+    saga::opened(Event { seq: 1, at: now, what })
+}
+
+/// Looks at the probes of every step that is to come and says what lies ahead. Nothing is changed.
+///
+/// The outputs of a probe that holds are those that later steps would have; what depends on the outputs of a step that
+/// has still to run is not known yet.
+pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -> Glimpse {
+    let definition = &state.definition;
+    // A scratch copy, never recorded or driven: it carries the outputs that are known so far.
+    let mut scratch = state.clone();
+    let graph = Graph::of(definition);
+    let (mut seen, mut when) = (BTreeMap::<StepId, Answer>::new(), BTreeMap::new());
+    let mut findings = Vec::new();
+    let mut open: Vec<usize> =
+        graph.order().iter().copied().filter(|&place| !state.steps[place].status.ended_well()).collect();
+    while !open.is_empty() {
+        // All that can be looked at with what is known; looks wait for those alone whose outputs they need.
+        let (now_due, later): (Vec<usize>, Vec<usize>) = open.iter().partition(|&&place| {
+            let step = &definition.steps[place];
+            let used = step.probe.iter().flat_map(template::steps_of_operation);
+            let used = used.chain(step.when.iter().flat_map(template::steps_in));
+            used.into_iter().all(|id| !open.iter().any(|&other| definition.steps[other].id == id))
+        });
+        // A plan has no cycles, so that something is always due; the rest is never waited for in vain.
+        let due = if now_due.is_empty() { open.clone() } else { now_due };
+        open = if due.len() == open.len() { Vec::new() } else { later };
+        let mut questions = Vec::new();
+        for &place in &due {
+            let step = &definition.steps[place];
+            let decided = match state.steps[place].when {
+                Some(known) => Ok(known),
+                None => survey.when(&scratch, step).map_err(|why| later_known(&scratch, step, &why)),
+            };
+            let skipped = decided == Ok(false);
+            when.insert(step.id.clone(), decided);
+            questions.extend(Glance::probe(step).filter(|_| !skipped));
+        }
+        for mut finding in survey.look(&scratch, questions).await {
+            let Some(place) = state.place(&finding.step) else { continue };
+            let step = &definition.steps[place];
+            match finding.answer.verdict {
+                Verdict::Holds => scratch.steps[place].outputs = Some(finding.answer.outputs.clone()),
+                Verdict::Unknown => {
+                    finding.answer.reason = later_known(&scratch, step, &finding.answer.reason);
+                }
+                Verdict::Absent | Verdict::Partial => {}
+            }
+            seen.insert(finding.step.clone(), finding.answer.clone());
+            findings.push(finding);
+        }
+    }
+    let text = |text: &str| survey.text(&scratch, text);
+    let ahead = saga::ahead(state, &seen, &when, &text, now);
+    Glimpse { ahead, findings }
+}
+
+/// Why something cannot be said yet: because of a step that has to run first, or as it was said.
+fn later_known(state: &State, step: &crate::plan::recorded::Step, why: &str) -> String {
+    let used = step.probe.iter().flat_map(template::steps_of_operation);
+    let used = used.chain(step.when.iter().flat_map(template::steps_in));
+    let missing =
+        used.into_iter().find(|id| state.step(id).is_some_and(|(_, found)| found.outputs.is_none()));
+    match missing {
+        Some(id) => format!("it depends on what step `{id}` puts out, which has not run"),
+        None => why.to_owned(),
+    }
+}

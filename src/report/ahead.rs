@@ -1,0 +1,139 @@
+//! What `apply` would do now, in words and for programs.
+
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use super::human::{count, duration, wall};
+use super::shown::SHOWN_VERSION;
+use super::{Look, Tone, guard};
+use crate::plan::RunId;
+use crate::saga::{Ahead, Change, Does, Finding, StepAhead, Undo};
+
+/// What is known of the way ahead.
+#[derive(Debug, Clone, Copy)]
+pub struct Outlook<'a> {
+    /// The plan file's absolute path.
+    pub plan: &'a str,
+    /// The run that `apply` would go on with; absent: a new one.
+    pub run: Option<&'a RunId>,
+    /// That run's last event.
+    pub seq: u64,
+    /// Why the run is no more what it was, when `apply` would not go forward.
+    pub note: Option<&'a str>,
+    /// What the edited file changes in the run.
+    pub amendment: &'a [Change],
+    /// What lies ahead.
+    pub ahead: &'a Ahead,
+    /// What was looked at.
+    pub findings: &'a [Finding],
+}
+
+fn word(does: Does) -> (&'static str, Tone) {
+    match does {
+        Does::Done => ("done", Tone::Good),
+        Does::Satisfied => ("satisfied", Tone::Good),
+        Does::Skip => ("skipped", Tone::Plain),
+        Does::Run => ("would run", Tone::Busy),
+        Does::Verify => ("would look", Tone::Busy),
+        Does::Soak => ("would soak", Tone::Busy),
+        Does::Undo => ("would undo", Tone::Warn),
+        Does::Unknown => ("not known", Tone::Warn),
+        Does::Nothing => ("nothing", Tone::Plain),
+    }
+}
+
+/// How a step is taken back, in one line; `None`: there is nothing to say.
+fn back(step: &StepAhead) -> Option<String> {
+    let ledger = &step.ledger;
+    let by = match ledger.undo {
+        Undo::Nothing | Undo::NotOurs => return None,
+        Undo::Irreversible => {
+            return Some(format!("cannot be undone: {}; from here on nothing before it can be", ledger.by));
+        }
+        Undo::Inverse | Undo::Action => &ledger.by,
+    };
+    Some(match (&ledger.crossed, &ledger.until) {
+        (Some(step), _) => format!("can no longer be undone: step `{step}` was crossed"),
+        (None, Some(step)) => format!("undone by {by}, until step `{step}` starts"),
+        (None, None) => format!("undone by {by}"),
+    })
+}
+
+/// What `apply` would do now, for people.
+pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
+    let Outlook { plan, run, seq, note, amendment, ahead, findings: _ } = *outlook;
+    let what = match run {
+        Some(run) => format!("run {run} (event {seq})"),
+        None => "a new run".to_owned(),
+    };
+    let mut text = format!("{}: what `apply` would do now, with {what}\n", guard::line(plan));
+    if let Some(note) = note {
+        text.push_str(&format!("{}\n", guard::line(note)));
+    }
+    if !amendment.is_empty() {
+        text.push_str("\nThe edited file changes the run:\n");
+        for change in amendment {
+            let name = change.step.as_ref().map_or("the plan around the steps", |step| step.as_str());
+            text.push_str(&format!("  {name}\n"));
+            for line in guard::last_lines(&change.diff, usize::MAX) {
+                text.push_str(&format!("    {line}\n"));
+            }
+        }
+    }
+    text.push('\n');
+    let widest = ahead.steps.iter().map(|step| step.step.as_str().len()).max().unwrap_or(0);
+    let indent = " ".repeat(widest + 4);
+    for step in &ahead.steps {
+        let (word, tone) = word(step.does);
+        let word = tone.paint(&format!("{word:<10}"), look.color);
+        let line = format!("  {:<widest$}  {word}  {}", step.step.as_str(), guard::line(&step.why));
+        text.push_str(&format!("{}\n", line.trim_end()));
+        let mut below = |line: String| text.push_str(&format!("{indent}  {}\n", guard::line(&line)));
+        if matches!(step.does, Does::Run | Does::Soak | Does::Verify | Does::Unknown)
+            && !step.summary.is_empty()
+        {
+            below(step.summary.clone());
+        }
+        if let Some(question) = &step.approval {
+            below(format!("waits for an approval: {question}"));
+        }
+        match step.window_opens_ms {
+            Some(i64::MAX) => below("its window never opens".to_owned()),
+            Some(opens) => below(format!("its window opens at {}", wall(opens, &TimeZone::UTC))),
+            None => {}
+        }
+        if let Some(soak) = step.soak_ms {
+            below(format!("soaks for {} of good time", duration(soak)));
+        }
+        back(step).into_iter().for_each(&mut below);
+    }
+    if let Some(step) = &ahead.point_of_no_return {
+        text.push_str(&format!("\nPoint of no return: step `{step}`.\n"));
+    }
+    let run = ahead.steps.iter().filter(|step| step.does == Does::Run).count();
+    let unknown = ahead.steps.iter().filter(|step| step.does == Does::Unknown).count();
+    let sum = match (ahead.changes, run, unknown) {
+        (false, _, _) => "Nothing would be changed.".to_owned(),
+        (true, run, 0) => format!("{} would run.", count(run, "step")),
+        (true, run, unknown) => format!("{} would run, {unknown} not known yet.", count(run, "step")),
+    };
+    text.push_str(&format!("\n{sum} This was a look: nothing was changed.\n"));
+    text
+}
+
+/// The same for programs: one object.
+pub fn ahead_json(outlook: &Outlook<'_>) -> Value {
+    json!({
+        "v": SHOWN_VERSION,
+        "type": "plan",
+        "plan": outlook.plan,
+        "run": outlook.run,
+        "seq": outlook.seq,
+        "note": outlook.note,
+        "amendment": outlook.amendment,
+        "changes": outlook.ahead.changes,
+        "point_of_no_return": outlook.ahead.point_of_no_return,
+        "steps": outlook.ahead.steps,
+        "looked": outlook.findings,
+    })
+}
