@@ -128,7 +128,7 @@ fn saved() -> House {
 }
 
 fn with_token(house: &House, words: &[&str]) -> std::process::Output {
-    house.runner(words).env("TOKEN", "hunter2-hunter2").output().unwrap()
+    house.runner(words).env("TOKEN", "hunter2-hunter2").output().expect("the binary runs")
 }
 
 #[test]
@@ -146,7 +146,8 @@ fn a_saved_plan_is_run_exactly() {
 
 #[test]
 fn a_saved_plan_is_refused_with_what_moved() {
-    let moves: [(&str, &dyn Fn(&House)); 4] = [
+    type Move<'a> = (&'a str, &'a dyn Fn(&House));
+    let moves: [Move<'_>; 4] = [
         ("world", &|house| drop(house.write("made", ""))),
         ("file", &|house| drop(house.write("plans/it.sh", "echo other >> ../log\n"))),
         ("plan", &|house| house.plan("p", &SAVED.replace("\"a\"", "\"a\"\nmore = 1"))),
