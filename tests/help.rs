@@ -67,6 +67,22 @@ fn examples(text: &str) -> Vec<String> {
     shown.collect()
 }
 
+/// The words of a line, as a shell takes them: quotes hold them together.
+fn words_of(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for c in line.chars() {
+        match (c, quote) {
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            (' ', None) => words.push(std::mem::take(&mut word)),
+            (c, _) => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
 #[test]
 fn every_example_is_a_command_and_names_plans_that_are_there() {
     for (name, command) in commands() {
@@ -77,7 +93,7 @@ fn every_example_is_a_command_and_names_plans_that_are_there() {
             .collect();
         texts.extend(arguments(&command).filter_map(|a| a.get_long_help()).map(ToString::to_string));
         for line in texts.iter().flat_map(|text| examples(text)) {
-            let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+            let words = words_of(&line);
             if let Err(error) = runner::cli::command().try_get_matches_from(&words) {
                 panic!("the example `{line}` of `{name}` is refused: {error}");
             }

@@ -68,6 +68,7 @@ fn base() -> Value {
             "window": { "days": "mon", "from": "02:00", "to": "05:00", "zone": "UTC" },
             "retry": {},
             "soak": { "for": "3d", "every": "5m" },
+            "verify": [{ "check": "command", "argv": ["true"], "watch": { "exit": { "at_most_more": 1 } } }],
         }],
     })
 }
@@ -85,6 +86,8 @@ fn place(group: &Group) -> &'static str {
         "window" => "/step/0/window",
         "retry" => "/step/0/retry",
         "soak" => "/step/0/soak",
+        "looks" => "/step/0/verify/0",
+        "rule" => "/step/0/verify/0/watch/exit",
         other => panic!("group `{other}` has no place here: add one"),
     }
 }
@@ -110,7 +113,8 @@ fn known_keys(schema: &Value) -> Vec<Judged> {
         for key in group.keys {
             for example in key.examples.iter().copied().chain(key.default) {
                 let value = parsed(example);
-                let document = with(place(group), key.name, value, group.one_of);
+                let excluded = if group.one_of.contains(&key.name) { group.one_of } else { &[] };
+                let document = with(place(group), key.name, value, excluded);
                 all.push(judged(format!("{}.{} = {example}", group.name, key.name), document, schema));
             }
         }
@@ -164,7 +168,11 @@ fn unknown_keys(schema: &Value) -> Vec<Judged> {
     for group in GROUPS {
         let own = group.keys.iter().map(|key| format!("{}x", key.name));
         let others = GROUPS.iter().flat_map(|other| other.keys).map(|key| key.name.to_owned());
-        let wrong: BTreeSet<String> = own.chain(others).filter(|name| group.key(name).is_none()).collect();
+        // What is said of looks stands among a check's own keys.
+        let of_check =
+            |name: &str| group.name == "looks" && catalog::check("command").unwrap().field(name).is_some();
+        let wrong = own.chain(others).filter(|name| group.key(name).is_none() && !of_check(name));
+        let wrong: BTreeSet<String> = wrong.collect();
         for name in wrong {
             let document = with(place(group), &name, json!("x"), &[]);
             all.push(judged(format!("{}.{name}", group.name), document, schema));

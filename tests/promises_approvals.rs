@@ -288,7 +288,7 @@ fn names_that_are_nearly_right_are_answered_with_the_right_ones() {
     lab.plan("p", &plan(&[writes("warm-cache"), gated("delete-old", "")]).replace("\"p\"", "\"frigate\""));
     lab.expect(4, "apply p/p.toml");
     lab.expect(2, "approve delete-odl").says("did you mean `delete-old`?");
-    lab.expect(2, "approve frigat delete-old").says("did you mean `frigate`?");
+    lab.expect(2, "approve frigat delete-old").says("did you mean `frigate-1`?");
     lab.expect(2, "approve frigate-1").says("is a run: name its step too");
     lab.expect(2, "resolve frigate warm-cahce --as done").says("did you mean `warm-cache`?");
     lab.expect(2, "apply p/p.toml --redo warm-cach").says("did you mean `warm-cache`?");

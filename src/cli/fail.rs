@@ -223,6 +223,11 @@ impl From<JournalError> for Fail {
                 return Fail::usage(chain(&error))
                     .help("use the newer `runner` that wrote it; nothing was changed in it");
             }
+            JournalError::Archived { run } => {
+                let help =
+                    format!("`runner events {run}` reads it; `runner apply PLAN --new-run` starts another");
+                return Fail::usage(chain(&error)).help(help);
+            }
             JournalError::Held { .. } => return Fail::held(chain(&error)),
             JournalError::DiskFull { .. } => {
                 return Fail::unexpected(error.to_string()).help(

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod approve;
+mod archive;
 mod ask;
 mod cancel;
 mod completions;
@@ -135,7 +136,7 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     /// Show how a run stands
     Status(status::StatusArgs),
-    /// List the runs of the journal
+    /// List the runs of the journal, verify, archive or prune them
     Runs(runs::RunsArgs),
     /// Show what happened in a run, event by event
     Events(events::EventsArgs),

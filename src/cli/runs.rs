@@ -10,7 +10,9 @@ use crate::driver::{Clock, SystemClock, history};
 use crate::report::{self, RunRow, exit};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner runs --state /var/lib/runner\n  runner runs verify")]
+#[command(
+    after_long_help = "Examples:\n  runner runs --state /var/lib/runner\n  runner runs verify\n  runner runs archive"
+)]
 pub(super) struct RunsArgs {
     #[command(subcommand)]
     what: Option<What>,
@@ -24,11 +26,18 @@ enum What {
     /// Exits 0 when all is whole and 1 when something is damaged.
     #[command(after_long_help = "Example:\n  runner runs verify --state /var/lib/runner")]
     Verify,
+    /// Move runs that are over out of the database into plain files
+    Archive(super::archive::ArchiveArgs),
+    /// Delete archived runs for good
+    Prune(super::archive::PruneArgs),
 }
 
 pub(super) async fn run(session: &Session, args: &RunsArgs) -> Result<u8, Fail> {
-    if let Some(What::Verify) = &args.what {
-        return super::verify::run(session).await;
+    match &args.what {
+        Some(What::Verify) => return super::verify::run(session).await,
+        Some(What::Archive(args)) => return super::archive::archive(session, args).await,
+        Some(What::Prune(args)) => return super::archive::prune(session, args).await,
+        None => {}
     }
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;

@@ -96,6 +96,37 @@ impl Bodies {
         Ok(bytes)
     }
 
+    /// The names of all bodies, with their lengths in bytes.
+    pub(super) fn names(&self) -> Result<std::collections::BTreeMap<String, u64>, JournalError> {
+        let list = |e| JournalError::io("list", &self.folder, e);
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(std::collections::BTreeMap::new()),
+            Err(e) => return Err(list(e)),
+        };
+        let mut names = std::collections::BTreeMap::new();
+        for entry in entries {
+            let entry = entry.map_err(list)?;
+            let length = entry.metadata().map_err(list)?.len();
+            if let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with(UNFINISHED)) {
+                names.insert(name.to_owned(), length);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Reads a body by its name, unchecked.
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, JournalError> {
+        let path = self.folder.join(name);
+        fs::read(&path).map_err(|e| JournalError::io("read", &path, e))
+    }
+
+    /// Deletes a body.
+    pub(super) fn remove(&self, name: &str) -> Result<(), JournalError> {
+        let path = self.folder.join(name);
+        fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))
+    }
+
     /// Removes what processes that are gone left half-written. A file still locked is being written right now.
     pub(super) fn clear_unfinished(&self) -> Result<(), JournalError> {
         let entries = match fs::read_dir(&self.folder) {

@@ -10,6 +10,12 @@ use crate::plan::RunId;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
+    /// The run is in the archive: it can be read, and nothing else. Nothing was written.
+    #[error("run `{run}` is archived: it can be read, and nothing is added to it any more")]
+    Archived {
+        /// The run.
+        run: RunId,
+    },
     /// There is no journal, and [`Options::create`](super::Options::create) was off. Nothing was written.
     #[error("there is no journal in `{}`", folder.display())]
     NotFound {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::archive::Mark;
 use super::bodies::Bodies;
 use super::checkpoint;
 use super::create::Layout;
@@ -13,7 +14,7 @@ use super::head::{Head, Place};
 use super::layout::{self, Entry};
 use super::lease::{Holder, Lease};
 use super::lock::Lock;
-use super::read::{self, Stream};
+use super::read::{self, Stored, Stream};
 use super::record::{self, BODY_MAX, Hash};
 use super::store::Store;
 use crate::plan::recorded::FileRef;
@@ -81,6 +82,8 @@ pub struct Journal {
     pub(super) token: u64,
     pub(super) leases: Tail,
     pub(super) runs: HashMap<RunId, Tail>,
+    /// What is in the archive and no longer in the database.
+    pub(super) archived: HashMap<RunId, Mark>,
     /// In order of creation.
     pub(super) order: Vec<RunId>,
     pub(super) records: u64,
@@ -120,7 +123,7 @@ impl Journal {
     }
 
     /// Passes a result on; a failure of the disk is the last thing this process writes.
-    fn poisoning<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+    pub(super) fn poisoning<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(e) = &result
             && e.poisons()
         {
@@ -191,6 +194,9 @@ impl Journal {
         first_seq: u64,
         bodies: impl IntoIterator<Item = &'b [u8]>,
     ) -> Result<(), JournalError> {
+        if self.archived.contains_key(run) {
+            return Err(JournalError::Archived { run: run.clone() });
+        }
         let known = group.moved.get(run).or_else(|| self.runs.get(run));
         let mut tail = known.cloned().ok_or_else(|| JournalError::NoSuchRun { run: run.clone() })?;
         let (before, mut events) = (tail.hash, Vec::new());
@@ -272,7 +278,7 @@ impl Journal {
         Ok(run)
     }
 
-    /// All runs, in order of creation.
+    /// All runs, archived ones included, in order of creation.
     ///
     /// # Errors
     /// None today; kept for journals whose runs are not all known by heart.
@@ -280,11 +286,26 @@ impl Journal {
         Ok(self
             .order
             .iter()
+            .filter(|run| self.archived.get(run).is_none_or(|mark| !mark.pruned))
             .map(|run| RunHead { run: run.clone(), last_seq: self.runs[run].last_seq })
             .collect())
     }
 
-    /// Reads a run's events in order, from `from` (0 and 1 are the first), each checked against the one before.
+    /// Reads a run's events in order, from `from` (0 and 1 are the first), each checked against the one before; of an
+    /// archived one from its file.
+    ///
+    /// # Errors
+    /// As the items of [`read`](Self::read).
+    pub fn read_some(&self, run: &RunId, from: u64, limit: u64) -> Result<Vec<Stored>, JournalError> {
+        match self.archived.get(run) {
+            Some(mark) if mark.pruned => Err(JournalError::NoSuchRun { run: run.clone() }),
+            Some(_) => self.read_archive(run, from, limit),
+            None => self.read(run, from).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect(),
+        }
+    }
+
+    /// Reads the events of a run in the database in order, from `from` (0 and 1 are the first), each checked against the
+    /// one before.
     ///
     /// # Errors
     /// Items: [`NoSuchRun`](JournalError::NoSuchRun), [`Damaged`](JournalError::Damaged),

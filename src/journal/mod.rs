@@ -9,6 +9,7 @@
 //! Only this room names sled. Start reading at [`Journal`]; [`Handle`] is its face to async code, [`Bodies`] keeps
 //! large contents beside it. `docs/journal-format.md` describes the bytes.
 
+mod archive;
 mod bodies;
 mod checkpoint;
 mod create;

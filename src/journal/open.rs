@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use super::archive::Mark;
 use super::bodies::Bodies;
 use super::create::{self, Layout, Meta};
 use super::error::JournalError;
@@ -86,7 +87,7 @@ impl Journal {
     ) -> Result<Self, JournalError> {
         let mut store = store;
         match Self::recover_parts(folder, layout, &store) {
-            Ok((meta, id_bytes, head, leases, runs, order, records, token)) => Ok(Self {
+            Ok((meta, id_bytes, head, leases, runs, archived, order, records, token)) => Ok(Self {
                 folder: folder.to_owned(),
                 store,
                 head,
@@ -95,6 +96,7 @@ impl Journal {
                 token,
                 leases,
                 runs,
+                archived,
                 order,
                 records,
                 poison: None,
@@ -115,7 +117,10 @@ impl Journal {
         folder: &Path,
         layout: &Layout,
         store: &Store,
-    ) -> Result<(Meta, [u8; 16], Head, Tail, HashMap<RunId, Tail>, Vec<RunId>, u64, u64), JournalError> {
+    ) -> Result<
+        (Meta, [u8; 16], Head, Tail, HashMap<RunId, Tail>, HashMap<RunId, Mark>, Vec<RunId>, u64, u64),
+        JournalError,
+    > {
         let path = layout.sled();
         let damaged = |what: &str| JournalError::damaged(&path, what);
         let meta = store.get(META)?.ok_or_else(|| damaged("its own record is missing"))?;
@@ -136,6 +141,7 @@ impl Journal {
             token = token.max(last.token);
         }
         let (mut runs, mut order, mut records) = (HashMap::new(), Vec::new(), leases.last_seq);
+        let mut archived = HashMap::new();
         for entry in store.scan(RUNS, RUNS) {
             let (key, name) = entry?;
             let slot = record::run_slot(&key).ok_or_else(|| damaged("the key of a run makes no sense"))?;
@@ -143,13 +149,22 @@ impl Journal {
                 .ok()
                 .and_then(|name| RunId::try_from(name.to_owned()).ok())
                 .ok_or_else(|| damaged("the name of a run makes no sense"))?;
-            let tail = tail(store, &path, &meta.id, Some(&run), slot)?;
+            let tail = match store.get(&record::mark_key(slot))? {
+                Some(mark) => {
+                    let damaged = || damaged("the mark of an archived run makes no sense");
+                    let mark: Mark = serde_json::from_slice(&mark).map_err(|_| damaged())?;
+                    let tail = mark.tail(slot).ok_or_else(damaged)?;
+                    archived.insert(run.clone(), mark);
+                    tail
+                }
+                None => tail(store, &path, &meta.id, Some(&run), slot)?,
+            };
             records += 1 + tail.last_seq;
             order.push(run.clone());
             runs.insert(run, tail);
         }
         check_head(store, &path, &place, records)?;
-        Ok((meta, id_bytes, head, leases, runs, order, records, token))
+        Ok((meta, id_bytes, head, leases, runs, archived, order, records, token))
     }
 
     /// Appends this holder's lease.

@@ -73,6 +73,13 @@ pub(super) fn run_slot(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.strip_prefix(RUNS)?.try_into().ok()?))
 }
 
+/// The key of the mark that an archived run leaves.
+pub(super) fn mark_key(slot: u32) -> [u8; 5] {
+    let mut key = [b'A', 0, 0, 0, 0];
+    key[1..].copy_from_slice(&slot.to_be_bytes());
+    key
+}
+
 /// The key that keeps the highest run number ever given to a plan's name.
 pub(super) fn number_key(plan: &str) -> Vec<u8> {
     [b"N", plan.as_bytes()].concat()

@@ -73,6 +73,21 @@ enum Call {
         run: RunId,
         answer: Answer<Option<Vec<u8>>>,
     },
+    Archive {
+        run: RunId,
+        answer: Answer<()>,
+    },
+    IsArchived {
+        run: RunId,
+        answer: Answer<bool>,
+    },
+    Prune {
+        run: RunId,
+        answer: Answer<()>,
+    },
+    CollectBodies {
+        answer: Answer<(usize, u64)>,
+    },
     /// Something was appended without the thread: its second begins.
     Unsettled,
     Close {
@@ -263,6 +278,38 @@ impl Handle {
         self.call(|answer| Call::Kept { run, answer }).await
     }
 
+    /// Moves a run into the archive, see [`Journal::archive`].
+    ///
+    /// # Errors
+    /// As [`Journal::archive`], and [`JournalError::Closed`].
+    pub async fn archive(&self, run: RunId) -> Result<(), JournalError> {
+        self.call(|answer| Call::Archive { run, answer }).await
+    }
+
+    /// Whether a run is in the archive.
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`].
+    pub async fn is_archived(&self, run: RunId) -> Result<bool, JournalError> {
+        self.call(|answer| Call::IsArchived { run, answer }).await
+    }
+
+    /// Deletes an archived run, see [`Journal::prune`].
+    ///
+    /// # Errors
+    /// As [`Journal::prune`], and [`JournalError::Closed`].
+    pub async fn prune(&self, run: RunId) -> Result<(), JournalError> {
+        self.call(|answer| Call::Prune { run, answer }).await
+    }
+
+    /// Deletes bodies that nothing names, see [`Journal::collect_bodies`].
+    ///
+    /// # Errors
+    /// As [`Journal::collect_bodies`], and [`JournalError::Closed`].
+    pub async fn collect_bodies(&self) -> Result<(usize, u64), JournalError> {
+        self.call(|answer| Call::CollectBodies { answer }).await
+    }
+
     /// Does all that was queued before, syncs the head file and closes the journal; its lock is free when this
     /// returns. Later calls on any handle get [`JournalError::Closed`].
     ///
@@ -328,8 +375,7 @@ fn serve(shared: &Shared, queue: &Receiver<Call>) {
             }
             Call::Settle { answer: to } => answer(to, journal.settle_head()),
             Call::Read { run, from, limit, answer: to } => {
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-                answer(to, journal.read(&run, from).take(limit).collect());
+                answer(to, journal.read_some(&run, from, limit));
             }
             Call::Runs { answer: to } => answer(to, journal.runs()),
             Call::NewRun { plan, answer: to } => answer(to, journal.new_run(&plan)),
@@ -339,6 +385,10 @@ fn serve(shared: &Shared, queue: &Receiver<Call>) {
             Call::LatestCheckpoint { run, answer: to } => answer(to, Ok(journal.latest_checkpoint(&run))),
             Call::Keep { run, body, answer: to } => answer(to, journal.keep(&run, &body)),
             Call::Kept { run, answer: to } => answer(to, Ok(journal.kept(&run))),
+            Call::Archive { run, answer: to } => answer(to, journal.archive(&run)),
+            Call::IsArchived { run, answer: to } => answer(to, Ok(journal.is_archived(&run))),
+            Call::Prune { run, answer: to } => answer(to, journal.prune(&run)),
+            Call::CollectBodies { answer: to } => answer(to, journal.collect_bodies()),
             Call::Unsettled => {}
             Call::Close { answer: to } => {
                 let settled = journal.settle_head();

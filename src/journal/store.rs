@@ -122,6 +122,23 @@ impl Store {
         self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))
     }
 
+    /// All keys with this prefix.
+    pub(super) fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, JournalError> {
+        self.scan(prefix, prefix).map(|entry| entry.map(|(key, _)| key.to_vec())).collect()
+    }
+
+    /// Removes keys and writes one entry in their place, as one; on stable storage when it returns.
+    pub(super) fn replace(&self, keys: Vec<Vec<u8>>, entry: (Vec<u8>, Vec<u8>)) -> Result<(), JournalError> {
+        guarded("write", &self.path, || {
+            let mut batch = sled::Batch::default();
+            keys.into_iter().for_each(|key| batch.remove(key));
+            batch.insert(entry.0, entry.1);
+            self.db().apply_batch(batch)?;
+            self.db().flush()
+        })?;
+        self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))
+    }
+
     /// Nothing more is written from here on, not even by sled when it is dropped.
     pub(super) fn seal(&mut self) {
         self.sealed = true;

@@ -235,7 +235,10 @@ fn field_takes(field: &Field) -> Value {
             (json!({ "type": "string", "minLength": 1 }), Some(json!("/etc/frigate/config.yml")))
         }
         FieldType::Mode => (formed("^[0-7]{3,5}$"), Some(json!("0644"))),
-        FieldType::Sha256 => (formed("^[0-9A-Fa-f]{64}$"), None),
+        FieldType::Sha256 => {
+            let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+            (formed("^[0-9A-Fa-f]{64}$"), Some(json!(of_nothing)))
+        }
         FieldType::Url => (formed("^https?://"), Some(json!("http://frigate.example:5000/api/version"))),
         FieldType::Headers => {
             let example = json!({ "authorization": "Bearer {{ secrets.token }}" });

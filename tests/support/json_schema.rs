@@ -99,6 +99,7 @@ impl Judge<'_> {
                 }
                 true
             }
+            "minProperties" => object.is_none_or(|object| object.len() >= number()),
             "maxProperties" => object.is_none_or(|object| object.len() <= number()),
             "items" => {
                 for (place, part) in array.into_iter().flatten().enumerate() {
