@@ -196,7 +196,7 @@ fn soak_watches_and_goes_back_when_it_does_not_last() {
     assert_eq!(house.run(&["rollback"]).code, 0);
     assert!(!house.path.join("soak").exists());
     // What it watches goes away: two bad samples in a row, and everything is taken back.
-    let child = house.start(&["apply", "plans/soak.toml", "--new-run"]);
+    let child = house.start(&["apply", "plans/soak.toml", "--new-run", "--var", &var]);
     let alive = house.path.join("soak/alive");
     let sampled = || house.run(&["--json", "events", "soak-2"]).out.contains("soak_sampled");
     while !sampled() {
