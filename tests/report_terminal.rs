@@ -232,3 +232,120 @@ fn a_step_that_a_compensation_undoes_has_its_bar() {
     let shown = screen(&story, 80, story.told.len(), 5.0);
     assert!(shown.lines().last().unwrap().contains("undoing_check"), "{shown}");
 }
+
+/// The rows of bars, without what turns.
+fn bars(model: &Model) -> Vec<String> {
+    let still = |line: &str| line.replacen(['|', '/', '-', '\\'], "*", 1);
+    let all = model.text();
+    all.lines().filter(|line| line.contains("  camera-") || line.contains(" more: ")).map(still).collect()
+}
+
+#[test]
+fn bars_depend_on_the_present_alone() {
+    let story = fifty();
+    let last = story.told.len() - 1;
+    for rows in [24, 60] {
+        let model = Model::new(rows, 80);
+        let mut old = model.reporter(Look::default());
+        // Forward, where steps come and one that asks moves to the top, and back again.
+        for at in (0..=last).chain((0..last).rev()).chain([last, 3, last, 50, 10]) {
+            let (state, event) = &story.told[at];
+            old.tick(state, &event.at);
+            let fresh = Model::new(rows, 80);
+            fresh.reporter(Look::default()).tick(state, &event.at);
+            let (shown, wanted) = (bars(&model), bars(&fresh));
+            assert_eq!(shown.len(), wanted.len(), "{shown:#?}\n{wanted:#?}");
+            for (shown, wanted) in shown.iter().zip(&wanted) {
+                assert_eq!(shown[1..], wanted[1..], "after event {at}");
+            }
+        }
+    }
+}
+
+/// Counts what is written at once; after a while its terminal is gone.
+#[derive(Clone)]
+struct Gone(Arc<Mutex<(usize, usize)>>);
+
+impl Write for Gone {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut counted = self.0.lock().unwrap();
+        counted.0 += 1;
+        if counted.0 > counted.1 { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_event_is_one_write_and_a_terminal_that_is_gone_stops_nobody() {
+    for most in [usize::MAX, 3] {
+        let out = Gone(Arc::new(Mutex::new((0, most))));
+        let size = || Size { rows: 24, columns: 80 };
+        let mut reporter = terminal(Box::new(out.clone()), Box::new(size), Look::default(), TimeZone::UTC);
+        for (state, event) in &fifty().told {
+            let before = out.0.lock().unwrap().0;
+            reporter.event(state, event);
+            reporter.tick(state, &event.at);
+            assert!(out.0.lock().unwrap().0 <= before + 2);
+        }
+        let log = reporter.lines().write_all(b"a line\n");
+        assert_eq!(log.is_ok(), most == usize::MAX);
+        reporter.finish();
+    }
+}
+
+#[test]
+fn lines_of_many_threads_and_of_one_that_panics() {
+    struct LastWords(runner::report::Lines);
+    impl Drop for LastWords {
+        fn drop(&mut self) {
+            self.0.write_all(b"last words\n").unwrap();
+        }
+    }
+    let model = Model::new(300, 80);
+    let mut reporter = model.reporter(Look::default());
+    let story = fifty();
+    play(&mut reporter, &story, 8, 1.0);
+    let log = |n: usize, mut lines: runner::report::Lines| {
+        (0..50).for_each(|line| writeln!(lines, "line {line} of thread {n}").unwrap());
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|n| (n, reporter.lines())).collect();
+        let threads: Vec<_> =
+            threads.into_iter().map(|(n, lines)| scope.spawn(move || log(n, lines))).collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            reporter.tick(&story.told[7].0, &story.told[7].1.at);
+        }
+    });
+    let last = LastWords(reporter.lines());
+    let panics = move || {
+        let _last = last;
+        panic!("as a test wants it");
+    };
+    std::thread::spawn(panics).join().unwrap_err();
+    let text = model.text();
+    for said in (0..4).flat_map(|n| (0..50).map(move |line| format!("line {line} of thread {n}"))) {
+        assert_eq!(text.lines().filter(|line| **line == said).count(), 1, "{said}\n{text}");
+    }
+    let below: Vec<&str> = text.lines().skip_while(|line| *line != "last words").skip(1).collect();
+    assert_eq!(below.len(), 6, "{text}");
+    assert!(below.iter().all(|line| line.contains("  running  ")), "{text}");
+}
+
+#[test]
+fn windows_that_are_hardly_there() {
+    // No model: that of vt100 panics where a wide character meets one column.
+    for (rows, columns) in [(1, 1), (2, 2), (5, 3), (24, 8)] {
+        let out = Gone(Arc::new(Mutex::new((0, usize::MAX))));
+        let size = move || Size { rows, columns };
+        let look = Look { color: true, ..Look::default() };
+        let mut reporter = terminal(Box::new(out), Box::new(size), look, TimeZone::UTC);
+        for story in [wide(), fifty(), waiting(Verdict::Holds)] {
+            play(&mut reporter, &story, story.told.len(), 1.0);
+            writeln!(reporter.lines(), "猫猫猫\u{2e3b}").unwrap();
+        }
+        reporter.finish();
+    }
+}

@@ -12,7 +12,8 @@ use crate::plan::StepId;
 use crate::saga::{Direction, Event, Finding, Stamp, State, StepEvent, Tail, Trace, What};
 
 mod ahead;
-mod block;
+mod bars;
+mod canvas;
 mod drift;
 mod ending;
 pub mod exit;
@@ -31,7 +32,8 @@ mod why;
 mod words;
 
 pub use ahead::{Outlook, ahead_json, ahead_text};
-pub use block::{AskSize, Lines, Size};
+pub use bars::Lines;
+pub use canvas::{AskSize, Size};
 pub use drift::{Drift, drift_json, drift_of, drift_text, systems_json, systems_text};
 pub use ending::ending;
 pub use graph::{GraphFormat, graph_json, graph_text};

@@ -1,13 +1,14 @@
 //! The terminal: a bar for every step that is in motion, a line for everything that is settled.
 //!
-//! One [`Block`] owns the terminal; lines go through it, above the bars, so that the two never fight.
+//! One [`Bars`] owns the terminal; lines go through it, above the bars, so that the two never fight.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use jiff::tz::TimeZone;
 
-use super::block::{AskSize, Block, Lines};
+use super::bars::{Bars, Lines, Mark, Said};
+use super::canvas::AskSize;
 use super::human::{clock, count};
 use super::plain::{columns, widest};
 use super::step::{bar, bar_word, in_motion, tone};
@@ -16,47 +17,38 @@ use super::{Level, Look, Reporter, Tone, guard};
 use crate::plan::StepId;
 use crate::saga::{Event, Stamp, State, Status, Tail};
 
-/// What turns while something runs.
-const TURNS: [&str; 4] = ["|", "/", "-", "\\"];
-
-/// The mark of a step that a person is asked about.
-const ASKS: &str = "?";
-
-/// The mark of a step that a time is waited for.
-const WAITS: &str = ".";
-
 /// Rows that bars leave to the lines above them.
 const ROWS_LEFT: usize = 2;
 
 /// The reporter for a terminal.
 pub struct Terminal {
-    block: Block,
+    bars: Bars,
     look: Look,
     zone: TimeZone,
     /// Good samples that are not recorded yet.
     tails: BTreeMap<StepId, Tail>,
     /// The steps that the bars tell of.
     told: BTreeSet<StepId>,
-    turn: usize,
 }
 
 /// Draws on `out`, which is a terminal of `size`; that is asked anew each time, because people resize windows. What is
 /// drawn is cut to the width; what went wrong is wrapped instead.
 pub fn terminal(out: Box<dyn Write + Send>, size: AskSize, look: Look, zone: TimeZone) -> Terminal {
-    let block = Block::new(out, size);
-    Terminal { block, look, zone, tails: BTreeMap::new(), told: BTreeSet::new(), turn: 0 }
+    let bars = Bars::new(out, size);
+    Terminal { bars, look, zone, tails: BTreeMap::new(), told: BTreeSet::new() }
 }
 
 impl Reporter for Terminal {
     fn event(&mut self, state: &State, event: &Event) {
         let words = line(state, event);
         let told_before = event.what.step().is_some_and(|step| self.told.contains(step));
-        let bars = self.bars(state, &event.at);
+        let bars = self.moving(state, &event.at);
         let told = told_before || event.what.step().is_some_and(|step| self.told.contains(step));
         // A start is seen by its bar; a line of its own would say it twice.
         let by_bar = told && words.tone == Tone::Busy && self.look.verbose == 0;
+        let mut lines = Vec::new();
         if words.weight.shows(&self.look) && !by_bar {
-            let width = self.block.size().columns;
+            let width = self.bars.size().columns;
             let text = format!(
                 "{}  {}",
                 clock(&event.at, &self.zone),
@@ -64,15 +56,14 @@ impl Reporter for Terminal {
             );
             // What went wrong is worth its lines; what went well is not.
             let trouble = matches!(words.tone, Tone::Warn | Tone::Bad);
-            let mut lines = self.lined(&text, words.word, words.tone, trouble, width);
+            lines = self.lined(&text, words.word, words.tone, trouble, width);
             let failure = words.weight == Weight::Failure;
             for (_, below) in words.below.iter().filter(|(weight, _)| weight.shows(&self.look)) {
                 lines.extend(self.lined(&format!("    {below}"), "", Tone::Plain, failure, width));
             }
-            // A terminal that is gone takes nothing; the run goes on.
-            drop(self.block.put(&lines));
         }
-        drop(self.block.draw(bars));
+        // A terminal that is gone takes nothing; the run goes on.
+        drop(self.bars.show(&lines, bars));
     }
 
     fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
@@ -80,9 +71,8 @@ impl Reporter for Terminal {
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {
-        self.turn += 1;
-        let bars = self.bars(state, now);
-        drop(self.block.draw(bars));
+        let bars = self.moving(state, now);
+        drop(self.bars.turn(bars));
     }
 
     fn note(&mut self, level: Level, text: &str) {
@@ -91,23 +81,23 @@ impl Reporter for Terminal {
             Level::Info => ("", Tone::Plain),
             Level::Warning => ("warning: ", Tone::Warn),
         };
-        let width = self.block.size().columns;
+        let width = self.bars.size().columns;
         for each in text.lines() {
             let each = format!("{mark}{}", guard::line(each));
-            drop(self.block.put(&self.lined(&each, mark.trim_end(), tone, true, width)));
+            drop(self.bars.put(&self.lined(&each, mark.trim_end(), tone, true, width)));
         }
     }
 
     fn finish(&mut self) {
         self.told.clear();
-        drop(self.block.draw(Vec::new()));
+        drop(self.bars.show(&[], Vec::new()));
     }
 }
 
 impl Terminal {
     /// A writer for log lines: they appear above the bars.
     pub fn lines(&self) -> Lines {
-        Lines::new(self.block.clone())
+        Lines::new(self.bars.clone())
     }
 
     /// One line cut to the terminal, or wrapped, with `word` in its colour.
@@ -125,14 +115,14 @@ impl Terminal {
 
     /// The bars as they should be now: one for every step in motion, those that wait for a person first, then in the
     /// plan's order; what has no room is counted in the last one.
-    fn bars(&mut self, state: &State, now: &Stamp) -> Vec<String> {
+    fn moving(&mut self, state: &State, now: &Stamp) -> Vec<Said> {
         self.told.clear();
         if self.look.quiet || state.end.is_some() {
             return Vec::new();
         }
-        let size = self.block.size();
+        let size = self.bars.size();
         // One column less than there is: a full row would be broken by some terminals and not by others.
-        let width = size.columns.saturating_sub(1);
+        let width = size.columns.saturating_sub(1).max(1);
         let steps = state.steps.iter().enumerate();
         let mut moving: Vec<usize> =
             steps.filter(|(place, _)| in_motion(state, *place, now)).map(|(place, _)| place).collect();
@@ -144,37 +134,36 @@ impl Terminal {
         let ids = moving[..shown].iter().map(|&place| state.definition.steps[place].id.as_str().len());
         // Half of the row belongs to what is said of a step; in a narrow one its id is worth more.
         let widest = ids.max().unwrap_or(0).min((width / 2).max(12));
-        let turn = TURNS[self.turn % TURNS.len()];
-        let mut bars: Vec<String> =
-            moving[..shown].iter().map(|&place| self.one(state, place, now, (turn, widest, width))).collect();
+        let mut bars: Vec<Said> =
+            moving[..shown].iter().map(|&place| self.one(state, place, now, widest, width)).collect();
         if shown < moving.len() {
-            bars.push(guard::cut(&more(state, &moving[shown..], shown > 0), width));
+            let text = guard::cut(&more(state, &moving[shown..], shown > 0), width);
+            bars.push(Said { of: None, mark: Mark::Folds, head: String::new(), text });
         }
         bars
     }
 
-    fn one(
-        &self,
-        state: &State,
-        place: usize,
-        now: &Stamp,
-        (turn, widest, width): (&str, usize, usize),
-    ) -> String {
+    fn one(&self, state: &State, place: usize, now: &Stamp, widest: usize, width: usize) -> Said {
         let (step, found) = (&state.definition.steps[place], &state.steps[place]);
         let word = bar_word(&found.status);
         let said = bar(state, place, self.tails.get(&step.id), now);
-        let id = guard::cut(step.id.as_str(), widest);
         let mark = match &found.status {
-            Status::AwaitingApproval => ASKS,
-            Status::Pending | Status::Retrying { .. } | Status::CompensationRetrying { .. } => WAITS,
-            _ => turn,
+            Status::AwaitingApproval => Mark::Asks,
+            Status::Pending | Status::Retrying { .. } | Status::CompensationRetrying { .. } => Mark::Waits,
+            _ => Mark::Turns,
         };
-        let head = format!("{mark} {}  ", guard::pad(&id, widest));
-        let text = guard::cut(format!("{head}{word}  {said}").trim_end(), width);
-        match text.strip_prefix(&format!("{head}{word}")) {
-            Some(rest) => format!("{head}{}{rest}", tone(found).paint(word, self.look.color)),
+        let head = format!("{}  ", guard::pad(&guard::cut(step.id.as_str(), widest), widest));
+        // The mark and a space stand before it.
+        let whole = guard::cut(format!("{head}{word}  {said}").trim_end(), width.saturating_sub(2));
+        let (head, text) = match whole.strip_prefix(&head) {
+            Some(text) => (head, text.to_owned()),
+            None => (whole, String::new()),
+        };
+        let text = match text.strip_prefix(word) {
+            Some(rest) => format!("{}{rest}", tone(found).paint(word, self.look.color)),
             None => text,
-        }
+        };
+        Said { of: Some(step.id.clone()), mark, head, text }
     }
 }
 
