@@ -63,7 +63,7 @@ fn text(output: &Output) -> String {
 fn every_command_of_the_readme_does_what_it_says() {
     let folder = clone();
     // The plans work where they say; what an earlier run left there is not part of the story.
-    let left = ["/tmp/runner-hello", "/tmp/runner-parallel"];
+    let left = ["/tmp/runner-hello", "/tmp/runner-parallel", "/tmp/runner-approval"];
     left.iter().for_each(|path| drop(fs::remove_dir_all(path)));
     let mut seen = Vec::new();
     for line in blocks("sh").iter().flat_map(|block| block.lines()) {
@@ -94,6 +94,11 @@ fn every_command_of_the_readme_does_what_it_says() {
     said("status", "is complete");
     said("rollback", "is rolled back");
     said("validate plans/mine.toml", "valid, 2 steps");
+    said("plan plans/hello.toml", "This was a look");
+    said("apply plans/approval.toml", "waits for an approval");
+    said("why publish", "step `publish` is awaiting_approval");
+    said("drift", "0 drifted");
+    said("approve publish", "is approved by");
     said("lint --explain L1", "NVENC");
     left.iter().for_each(|path| drop(fs::remove_dir_all(path)));
 }

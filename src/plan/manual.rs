@@ -185,12 +185,12 @@ fn takes(takes: Takes) -> String {
         Takes::Compensation => "an action, or `\"nothing\"`".to_owned(),
         Takes::Claims => "table: owner by resource".to_owned(),
         Takes::ChecksByName => "table: checks by owner".to_owned(),
-        Takes::Rules(group) => format!("table: a word or [{0}](#{0}) by fact", group.name),
+        Takes::Rules(group) => format!("table: a word or [{0}](#keys-of-{0}) by fact", group.name),
         Takes::Looks => "`\"N of M\"`".to_owned(),
         Takes::Variables => "table of values".to_owned(),
-        Takes::Table(group) => format!("table: [{0}](#{0})", group.name),
-        Takes::Named(group) => format!("table: [{0}](#{0}) by name", group.name),
-        Takes::Tables(group) => format!("array of tables: [{0}](#{0})", group.name),
+        Takes::Table(group) => format!("table: [{0}](#keys-of-{0})", group.name),
+        Takes::Named(group) => format!("table: [{0}](#keys-of-{0}) by name", group.name),
+        Takes::Tables(group) => format!("array of tables: [{0}](#keys-of-{0})", group.name),
     }
 }
 
@@ -236,8 +236,8 @@ mod tests {
         assert!(!page.contains("<!-- keys"), "a group that is not there");
         for link in page.split("](#").skip(1) {
             let anchor = link.split(')').next().unwrap();
-            let titled = |line: &str| line.starts_with('#') && line.ends_with(&format!(" {anchor}"));
-            assert!(page.lines().any(titled), "no title `{anchor}`");
+            let title = format!("# {}", anchor.replace('-', " "));
+            assert!(page.lines().any(|line| line.to_lowercase().ends_with(&title)), "no title `{anchor}`");
         }
     }
 

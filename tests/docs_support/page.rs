@@ -7,14 +7,14 @@
 //! * An `sh` block holds commands alone. A `toml` block is a whole plan.
 
 /// A command, its exit code, and what it says, if the page shows that.
-pub struct Typed {
-    pub command: String,
-    pub code: i32,
-    pub said: Option<Vec<String>>,
+pub(super) struct Typed {
+    pub(super) command: String,
+    pub(super) code: i32,
+    pub(super) said: Option<Vec<String>>,
 }
 
 /// A part of a page that means something to a test.
-pub enum Part {
+pub(super) enum Part {
     /// A new folder.
     Folder(String),
     /// A file to write.
@@ -30,7 +30,7 @@ pub enum Part {
 }
 
 /// The parts of a page, in order.
-pub fn parts(page: &str) -> Vec<Part> {
+pub(super) fn parts(page: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut file = None;
     let mut lines = page.lines();
@@ -82,8 +82,7 @@ fn session(text: &str) -> Vec<Typed> {
 }
 
 /// The anchors of a page's titles, as they are made for Markdown.
-#[allow(dead_code, reason = "of one of the tests that use this file")]
-pub fn anchors(page: &str) -> Vec<String> {
+pub(super) fn anchors(page: &str) -> Vec<String> {
     let mut fenced = false;
     let mut anchors = Vec::new();
     for line in page.lines() {
