@@ -96,7 +96,9 @@ fn every_plan_shown_loads() {
                 required: Required::TakenAsPresent,
                 read: &|path| {
                     let found = files.iter().find(|(name, _)| Path::new(path).ends_with(name));
-                    found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(|| "it is not in the page".to_owned())
+                    found
+                        .map(|(_, text)| text.clone().into_bytes())
+                        .ok_or_else(|| "it is not in the page".to_owned())
                 },
             };
             if let Err(errors) = load(&request) {
@@ -156,7 +158,8 @@ fn every_message_quoted_is_one_of_the_program() {
         messages += 1;
         let message = message.replace("error: ", "").replace("warning: ", "");
         for line in message.lines() {
-            for piece in line.split('…').map(folded).filter(|piece| piece.chars().any(char::is_alphabetic)) {
+            for piece in line.split('…').map(folded).filter(|piece| piece.chars().any(char::is_alphabetic))
+            {
                 if !program.contains(&piece) {
                     unknown.insert(piece);
                 }

@@ -14,6 +14,17 @@ use super::schema::schema;
 
 const TEXT: &str = include_str!("manual.md");
 
+/// Examples of fields that take any text, in TOML: a type says nothing about them.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("body", "\"The new one is live.\""),
+    ("contains", "\"ready\""),
+    ("content", "\"Welcome.\\n\""),
+    ("cwd", "\"/srv/app\""),
+    ("name", "\"nas.home.arpa\""),
+    ("script", "'echo \"$SITE\" > site'"),
+    ("stdin", "\"yes\\n\""),
+];
+
 /// The page as it is committed.
 pub fn manual() -> String {
     let schema = schema();
@@ -81,12 +92,22 @@ fn entries(page: &mut String, kind: Kind, schema: &Value) {
             let _ = writeln!(page, "* {rule}");
         }
         page.push('\n');
+        let shown = &schema["$defs"][format!("{}-{}", kind.word(), entry.name)]["properties"];
+        let wanted = entry
+            .fields
+            .iter()
+            .filter(|field| field.required || entry.one_of.first().is_some_and(|first| *first == field.name));
+        let each: Option<Vec<String>> = wanted
+            .map(|field| Some(format!(", {} = {}", field.name, example(field, &shown[field.name])?)))
+            .collect();
+        if let Some(each) = each {
+            let _ = writeln!(page, "`{{ {} = \"{}\"{} }}`\n", kind.word(), entry.name, each.concat());
+        }
         line_of(page, "| field | takes | default | example | |");
         line_of(page, "|---|---|---|---|---|");
-        let shown = &schema["$defs"][format!("{}-{}", kind.word(), entry.name)]["properties"];
         for field in entry.fields {
             let default = absence(field.required, field.default);
-            let example = example(&shown[field.name]).map(|example| code(&example)).unwrap_or_default();
+            let example = code(&example(field, &shown[field.name]).unwrap_or_default());
             let _ = writeln!(
                 page,
                 "| `{}` | {} | {default} | {example} | {} |",
@@ -143,8 +164,11 @@ fn rules(entry: &Entry) -> Vec<String> {
     rules
 }
 
-/// A value as it may stand in a plan, as the schema shows it.
-fn example(property: &Value) -> Option<String> {
+/// A value as it may stand in a plan: one of our own, or as the schema shows it.
+fn example(field: &Field, property: &Value) -> Option<String> {
+    if let Some((_, own)) = EXAMPLES.iter().find(|(name, _)| *name == field.name) {
+        return Some((*own).to_owned());
+    }
     let either = property.get("anyOf").and_then(|each| each.get(0)).unwrap_or(&Value::Null);
     let shown = [property.get("examples"), property.get("enum"), either.get("enum")];
     let shown = shown.into_iter().flatten().find_map(|values| values.get(0))?;
@@ -180,7 +204,9 @@ fn takes(takes: Takes) -> String {
         Takes::OneOf(words) => or(words),
         Takes::Texts => "array of strings".to_owned(),
         Takes::Ids => "array of step ids".to_owned(),
-        Takes::Operation(kind) => format!("{} {}", if kind == Kind::Action { "an" } else { "a" }, kind.word()),
+        Takes::Operation(kind) => {
+            format!("{} {}", if kind == Kind::Action { "an" } else { "a" }, kind.word())
+        }
         Takes::Checks => "array of checks".to_owned(),
         Takes::Compensation => "an action, or `\"nothing\"`".to_owned(),
         Takes::Claims => "table: owner by resource".to_owned(),
@@ -242,9 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn every_action_and_check_has_an_example_that_is_toml() {
+        let page = manual();
+        for kind in [Kind::Action, Kind::Check] {
+            for entry in catalog::entries(kind) {
+                let begin = format!("`{{ {} = \"{}\"", kind.word(), entry.name);
+                let line = page.lines().find(|line| line.starts_with(&begin)).unwrap_or(&begin);
+                let example = format!("x = {}", line.trim_matches('`'));
+                assert!(example.parse::<toml::Table>().is_ok(), "{example}");
+            }
+        }
+    }
+
+    #[test]
     fn every_key_and_every_field_is_in_the_page() {
         let page = manual();
-        let fields = [Kind::Action, Kind::Check].into_iter().flat_map(catalog::entries).flat_map(|e| e.fields);
+        let fields =
+            [Kind::Action, Kind::Check].into_iter().flat_map(catalog::entries).flat_map(|e| e.fields);
         let names = GROUPS.into_iter().flat_map(|group| group.keys).map(|key| key.name);
         for name in names.chain(fields.map(|field| field.name)) {
             assert!(page.contains(&format!("| `{name}` |")), "{name}");

@@ -85,7 +85,7 @@ pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
     }
     let of = |which: Drift| drift.iter().filter(|(_, found)| *found == which).count();
     let mut text = format!(
-        "{}: {} drifted, {} hold, {} not looked at, {} without a check\n\n",
+        "{}: {} drifted, {} holding, {} not looked at, {} without a check\n\n",
         state.run,
         of(Drift::Drifted),
         of(Drift::Holds),
@@ -106,8 +106,8 @@ pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
     }
     if of(Drift::Drifted) > 0 {
         text.push_str(&format!(
-            "\nNothing was changed. A finished step never runs again by itself: mend it by hand, or undo and apply \
-             afresh.\n  `runner why {0} STEP` says what decided a step\n",
+            "\nNothing was changed. A finished step never runs again by itself: mend it by hand, or run it \
+             again with `runner apply PLAN --redo STEP`.\n  `runner why {0} STEP` says what decided a step\n",
             state.run
         ));
     }

@@ -95,7 +95,7 @@ impl Shell {
 
     fn wait_for_a_run(&self, place: &str) {
         let since = Instant::now();
-        while !self.bash("runner status > /dev/null").status().unwrap().success() {
+        while !self.bash("runner status > /dev/null 2> /dev/null").status().unwrap().success() {
             assert!(since.elapsed() < PATIENCE, "{place}: no run");
             std::thread::sleep(Duration::from_millis(20));
         }
