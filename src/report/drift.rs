@@ -85,7 +85,7 @@ pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
     }
     let of = |which: Drift| drift.iter().filter(|(_, found)| *found == which).count();
     let mut text = format!(
-        "{}: {} drifted, {} holding, {} not looked at, {} without a check\n\n",
+        "{}: {} drifted, {} hold, {} not looked at, {} without a check\n\n",
         state.run,
         of(Drift::Drifted),
         of(Drift::Holds),
