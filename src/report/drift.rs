@@ -106,8 +106,8 @@ pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
     }
     if of(Drift::Drifted) > 0 {
         text.push_str(&format!(
-            "\nNothing was changed. A finished step never runs again by itself: mend it by hand, or undo and apply \
-             afresh.\n  `runner why {0} STEP` says what decided a step\n",
+            "\nNothing was changed. A finished step never runs again by itself: mend it by hand, or run it \
+             again with `runner apply PLAN --redo STEP`.\n  `runner why {0} STEP` says what decided a step\n",
             state.run
         ));
     }
