@@ -33,6 +33,7 @@ mod source;
 mod status;
 mod validate;
 mod verify;
+mod watch;
 mod why;
 mod wish;
 

@@ -26,13 +26,14 @@ mod shown;
 mod status;
 mod step;
 mod terminal;
+mod watch;
 mod way_back;
 mod why;
 mod words;
 
 pub use ahead::{Outlook, ahead_json, ahead_text};
 pub use block::{AskSize, Lines, Size};
-pub use drift::{Drift, drift_json, drift_of, drift_text, systems_json, systems_text};
+pub use drift::{Drift, Seen, drift_json, drift_of, drift_text, systems_json, systems_text};
 pub use ending::ending;
 pub use graph::{GraphFormat, graph_json, graph_text};
 pub use guard::{shell_word, text_line};
@@ -43,6 +44,7 @@ pub use runs::{RunRow, runs_json, runs_text};
 pub use shown::{SHOWN_VERSION, event_json, event_line};
 pub use status::{standing_word, status_json, status_text};
 pub use terminal::{Terminal, terminal};
+pub use watch::{Watch, watch};
 pub use way_back::{WayBack, way_back_json, way_back_text};
 pub use why::{why_json, why_text};
 
