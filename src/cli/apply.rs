@@ -150,8 +150,10 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         None => PlanFile::read(&args.plan, &args.var, &args.var_file)?,
     };
     if args.new_run && saved.as_ref().is_some_and(|saved| !saved.new_run) {
-        return Err(Fail::usage("this saved plan was made for the run that there was: it does not start afresh")
-            .help("save it anew with `runner plan PLAN --new-run --out FILE`"));
+        return Err(Fail::usage(
+            "this saved plan was made for the run that there was: it does not start afresh",
+        )
+        .help("save it anew with `runner plan PLAN --new-run --out FILE`"));
     }
     edits::agree(&args.edits())?;
     let folder = session.state_folder(Some(&file.path));

@@ -117,7 +117,16 @@ impl Meeting {
                 .map_err(|error| Fail::unexpected(error.to_string()))?;
             let changes = Vec::new();
             let note = follows.as_ref().map(|(run, _)| format!("Run {run} is over and stays what it is."));
-            return Ok(Self { run: None, seq: 0, follows, state, loaded: Some(loaded), changes, note, bodies });
+            return Ok(Self {
+                run: None,
+                seq: 0,
+                follows,
+                state,
+                loaded: Some(loaded),
+                changes,
+                note,
+                bodies,
+            });
         };
         let state = history::state(access.history(), access.bodies(), &run).await?;
         let seq = state.seq;

@@ -11,7 +11,9 @@ use crate::report::{self, Asked, Traces, exit};
 use crate::saga::{Event, State, What, fold};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner status\n  runner --json status hello-2\n  runner status --watch")]
+#[command(
+    after_long_help = "Examples:\n  runner status\n  runner --json status hello-2\n  runner status --watch"
+)]
 pub(super) struct StatusArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]

@@ -90,8 +90,7 @@ fn used(step: &Step) -> impl Iterator<Item = StepId> {
 
 /// Why something cannot be said yet: because of a step that has to run first, or as it was said.
 fn later_known(state: &State, step: &Step, why: &str) -> String {
-    let missing =
-        used(step).find(|id| state.step(id).is_some_and(|(_, found)| found.outputs.is_none()));
+    let missing = used(step).find(|id| state.step(id).is_some_and(|(_, found)| found.outputs.is_none()));
     match missing {
         Some(id) => format!("it depends on what step `{id}` puts out, which has not run"),
         None => why.to_owned(),

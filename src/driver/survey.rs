@@ -93,8 +93,8 @@ impl<W: World> Survey<W> {
         enough: impl Future<Output = &'static str>,
     ) -> Vec<Finding> {
         let mut findings = Vec::with_capacity(questions.len());
-        let mut each =
-            stream::iter(questions.iter().cloned().map(|question| self.one(state, question))).buffered(LOOKS_MAX);
+        let mut each = stream::iter(questions.iter().cloned().map(|question| self.one(state, question)))
+            .buffered(LOOKS_MAX);
         let mut enough = std::pin::pin!(enough);
         let why = loop {
             tokio::select! {
@@ -132,7 +132,8 @@ impl<W: World> Survey<W> {
     async fn own_probe(&self, state: &State, step: StepId, purpose: Purpose) -> Finding {
         let found = state.step(&step).and_then(|(step, _)| Some((step, step.forward.as_ref()?)));
         let Some((recorded, operation)) = found else {
-            let answer = Answer::new(Verdict::Unknown, format!("step `{step}` does nothing that could be looked at"));
+            let answer =
+                Answer::new(Verdict::Unknown, format!("step `{step}` does nothing that could be looked at"));
             return Finding { step, purpose, check: String::new(), place: String::new(), answer };
         };
         let (check, place) = (self.text(state, &described(operation)), place(operation));

@@ -70,7 +70,9 @@ fn takes(claim: &Claim) -> String {
         text.push_str(&match (&other.freed_by, other.holds) {
             (Some(step), _) => format!("; waits until step `{step}` has made `{owner}` let go{seen}"),
             (None, true) if other.checked => {
-                format!("; waits until `{owner}`, which holds it, is seen to be gone: no step makes it let go")
+                format!(
+                    "; waits until `{owner}`, which holds it, is seen to be gone: no step makes it let go"
+                )
             }
             (None, true) => {
                 format!("; would fail: `{owner}` holds it, and no step is left that makes it let go")

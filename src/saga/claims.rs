@@ -43,7 +43,8 @@ pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Cl
         let step = &steps[place];
         for (resource, owner) in &step.takes {
             let gone = state.definition.resources.get(resource).map(|resource| &resource.gone);
-            let checked = |other: &String| gone.and_then(|gone| gone.get(other)).is_some_and(|c| !c.is_empty());
+            let checked =
+                |other: &String| gone.and_then(|gone| gone.get(other)).is_some_and(|c| !c.is_empty());
             let held = holders.entry(resource.clone()).or_default();
             let named = gone.into_iter().flat_map(BTreeMap::keys);
             let all: BTreeSet<&String> = held.iter().chain(named).filter(|other| *other != owner).collect();
@@ -58,7 +59,8 @@ pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Cl
                 let holds = held.contains(other);
                 Other { owner: other.clone(), freed_by, holds, checked: checked(other) }
             });
-            let others: Vec<Other> = others.filter(|o| o.holds || o.checked || o.freed_by.is_some()).collect();
+            let others: Vec<Other> =
+                others.filter(|o| o.holds || o.checked || o.freed_by.is_some()).collect();
             held.insert(owner.clone());
             let (resource, owner) = (resource.clone(), owner.clone());
             found[place].push(Claim { resource, owner, others });

@@ -138,8 +138,10 @@ pub fn ahead(
         });
     }
     let all: Vec<Does> = steps.iter().map(|step| step.does).collect();
-    let comes: Vec<bool> =
-        all.iter().map(|does| matches!(does, Does::Run | Does::Verify | Does::Soak | Does::Unknown)).collect();
+    let comes: Vec<bool> = all
+        .iter()
+        .map(|does| matches!(does, Does::Run | Does::Verify | Does::Soak | Does::Unknown))
+        .collect();
     for (ahead, claims) in steps.iter_mut().zip(claims(state, &graph, &comes)) {
         ahead.takes = claims;
     }
