@@ -172,9 +172,12 @@ async fn connection(
         },
         Request::Kept { run } => {
             let kept = History::kept(holder.history(), run).await;
-            let text = kept.and_then(|bytes| String::from_utf8(bytes).ok());
-            let raw = text.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
-            send(&mut writer, &Answer::Kept(raw)).await
+            send(&mut writer, &Answer::Kept(kept.and_then(raw))).await
+        }
+        Request::Checkpoint { run } => {
+            let found = History::checkpoint(holder.history(), run).await;
+            let found = found.and_then(|(seq, body)| Some((seq, raw(body)?)));
+            send(&mut writer, &Answer::Checkpoint(found)).await
         }
         Request::Follow { run, from } => {
             let Ok(_place) = followers.try_acquire() else {
@@ -242,6 +245,11 @@ fn refused(problem: SubmitError) -> Answer {
     }
 }
 
+/// JSON as it is stored; what is none is left out.
+fn raw(bytes: Vec<u8>) -> Option<Box<RawValue>> {
+    RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
+}
+
 /// An error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -271,9 +279,7 @@ async fn events(
         };
         let count = stored.len() as u64;
         for (seq, body) in stored {
-            let Ok(record) =
-                String::from_utf8(body).map_err(drop).and_then(|t| RawValue::from_string(t).map_err(drop))
-            else {
+            let Some(record) = raw(body) else {
                 return Ok(Err(format!("event {seq} of run `{run}` is not JSON")));
             };
             send(writer, &Answer::Event(seq, record)).await?;
