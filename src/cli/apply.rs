@@ -149,6 +149,12 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         Some(saved) => saved.file(!args.var.is_empty() || !args.var_file.is_empty())?,
         None => PlanFile::read(&args.plan, &args.var, &args.var_file)?,
     };
+    if args.new_run && saved.as_ref().is_some_and(|saved| !saved.new_run) {
+        return Err(Fail::usage(
+            "this saved plan was made for the run that there was: it does not start afresh",
+        )
+        .help("save it anew with `runner plan PLAN --new-run --out FILE`"));
+    }
     edits::agree(&args.edits())?;
     let folder = session.state_folder(Some(&file.path));
     let mut loaded = None;
@@ -164,7 +170,10 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         None => Ok(()),
     };
     let result = match fits {
-        Ok(()) => apply(session, args, &file, loaded, &access, &folder, &name).await,
+        Ok(()) => {
+            let afresh = saved.as_ref().is_some_and(|saved| saved.new_run);
+            apply(session, args, &file, loaded, &access, &folder, (&name, afresh)).await
+        }
         Err(fail) => Err(fail),
     };
     let path = file.path().to_owned();
@@ -197,7 +206,7 @@ async fn apply(
     fresh: Option<Loaded>,
     access: &Access,
     folder: &Path,
-    name: &str,
+    (name, afresh): (&str, bool),
 ) -> Result<Next, Fail> {
     let (history, bodies) = (access.history(), access.bodies());
     let mut newest = history::newest_of(history, bodies, file.path()).await?;
@@ -212,6 +221,7 @@ async fn apply(
         Some(run) => Some(past(history, bodies, &run).await?),
         None => None,
     };
+    let new_run = args.new_run || afresh;
     let mut terms = Terms { forward: true, fresh_budget: !args.no_wait, assume_yes: args.yes };
     let patience = args.patience(session);
     let Some((state, mut screen)) = found.map(|(state, events)| {
@@ -224,15 +234,12 @@ async fn apply(
         return begin(session, loaded, bodies, &edits, terms, patience, args.screen(session));
     };
     let over = state.end.is_some();
-    if over && args.new_run {
+    if over && new_run {
         screen = args.screen(session);
         return begin(session, load(session, file)?, bodies, &edits, terms, patience, screen);
     }
-    if args.new_run {
-        return Err(Fail::usage(format!("run `{}` of this plan is still open", state.run)).help(format!(
-            "`runner apply {name}` goes on with it; `runner cancel {}` closes it, then `--new-run` starts afresh",
-            state.run
-        )));
+    if new_run {
+        return Err(still_open(&state.run, name));
     }
     let repeat = |state: State, screen: Screen| {
         let shared = Shared::new(screen);
@@ -282,6 +289,13 @@ async fn apply(
         submission.known = Some(Box::new(state));
     }
     Ok(next)
+}
+
+/// Why no new run is begun.
+pub(super) fn still_open(run: &RunId, plan: &str) -> Fail {
+    Fail::usage(format!("run `{run}` of this plan is still open")).help(format!(
+        "`runner apply {plan}` goes on with it; `runner cancel {run}` closes it, then `--new-run` starts afresh"
+    ))
 }
 
 /// The plan as a new run takes it.

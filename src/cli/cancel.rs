@@ -10,6 +10,7 @@ use super::near;
 use super::session::Session;
 use super::wish::{self, Driven};
 use crate::driver::{Patience, Secrets, Target};
+use crate::plan::RunId;
 use crate::report::{Asked, exit};
 use crate::saga::{self, Command, Refusal, Terms};
 
@@ -25,7 +26,8 @@ pub(super) struct CancelArgs {
 pub(super) async fn run(session: &Session, args: &CancelArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
-    let code = match prepare(session, args, &access, &folder).await {
+    let mut run = None;
+    let code = match prepare(session, args, &access, &folder, &mut run).await {
         Ok(Next::Over(code)) => {
             access.close().await;
             code
@@ -39,7 +41,11 @@ pub(super) async fn run(session: &Session, args: &CancelArgs) -> Result<u8, Fail
         }
     };
     // The run ended with 3; the command did what was asked.
-    Ok(if code == exit::HALTED { exit::COMPLETE } else { code })
+    let code = if code == exit::HALTED { exit::COMPLETE } else { code };
+    if let (exit::COMPLETE, true, Some((run, nothing))) = (code, session.json, run) {
+        wish::told(session, "cancel", &run, None, "", nothing.as_deref());
+    }
+    Ok(code)
 }
 
 async fn prepare(
@@ -47,6 +53,7 @@ async fn prepare(
     args: &CancelArgs,
     access: &Access,
     folder: &std::path::Path,
+    said: &mut Option<(RunId, Option<String>)>,
 ) -> Result<Next, Fail> {
     let (history, bodies) = (access.history(), access.bodies());
     let run = near::find(history, args.run.as_deref()).await?;
@@ -54,9 +61,10 @@ async fn prepare(
     let mut screen = Screen::new(session);
     screen.past(&events);
     match saga::command(&state, &Command::Cancel, "") {
-        Ok(_) => {}
+        Ok(_) => *said = Some((run.clone(), None)),
         Err(Refusal::Nothing { why }) => {
             session.tell(&format!("Nothing to do: {why}.\n"));
+            *said = Some((run, Some(why)));
             return Ok(Next::Over(exit::COMPLETE));
         }
         Err(refusal) => return Err(Fail::from(refusal).after("there is nothing to cancel")),

@@ -95,7 +95,7 @@ pub(super) async fn submit(
             shared.finish();
             let code = match result {
                 Ok((rested, signal)) => {
-                    systems(&rested, &shared, bodies).await;
+                    eyes::systems(&rested, &shared, bodies, asked, &mut signals).await;
                     let code = follow::ending(session, &shared, &rested, asked, folder, plan);
                     Ok(if rested.stopped { signal.unwrap_or(code) } else { code })
                 }
@@ -107,22 +107,6 @@ pub(super) async fn submit(
         Access::Remote { client, bodies } => {
             remote(session, &client, &bodies, submission, &shared, asked, folder, plan).await
         }
-    }
-}
-
-/// Looks what each system looks like now, when a run did not end well; not when a person wants to leave.
-async fn systems(rested: &Rested, shared: &Shared, bodies: Bodies) {
-    let ill = matches!(
-        saga::standing(&rested.state),
-        Standing::Halted { .. } | Standing::RolledBack { failed: Some(_) } | Standing::NeedsAttention { .. }
-    );
-    if !ill || rested.stopped {
-        return;
-    }
-    match eyes::look_at(&rested.state, bodies, true).await {
-        Ok(findings) => shared.with(|screen| screen.systems = findings),
-        // How the run ended is said all the same.
-        Err(_) => tracing::warn!("could not look what each system looks like now"),
     }
 }
 
@@ -268,7 +252,7 @@ async fn remote(
             return Err(Fail::unexpected(error).help("mend that, then run the same command again"));
         }
     }
-    systems(&rested, shared, bodies.clone()).await;
+    eyes::systems(&rested, shared, bodies.clone(), asked, &mut Signals::new()?).await;
     let code = follow::ending(session, shared, &rested, asked, folder, plan);
     // What ended the process that drove the run ended this command's wait as well.
     let ended_by = rest.and_then(|rest| rest.signal).unwrap_or(exit::INTERRUPTED);

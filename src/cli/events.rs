@@ -8,11 +8,12 @@ use super::access::Access;
 use super::apply::Signals;
 use super::fail::Fail;
 use super::session::Session;
-use crate::driver::{decode, history};
+use crate::driver::{HistoryError, decode, history};
+use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::report::{self, exit};
 use crate::saga::{self, Event, Standing, State};
-use crate::serve::{Answer, ClientError, Request};
+use crate::serve::{Answer, Client, ClientError, Request};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  runner events hello\n  runner --json events --follow | jq .")]
@@ -42,15 +43,53 @@ async fn show(session: &Session, args: &EventsArgs, access: &Access, folder: &Pa
     for event in events {
         line(session, &mut state, &event)?;
     }
-    let (Access::Remote { client, bodies }, true, Some(seen)) = (access, args.follow, &state) else {
+    let (Access::Remote { client, bodies }, true, Some(_)) = (access, args.follow, &state) else {
         return Ok(exit::COMPLETE);
     };
-    let request = Request::Follow { run: run.clone(), from: seen.seq + 1 };
-    let mut answers = match client.ask(request).await {
-        Ok(answers) => answers,
-        Err(ClientError::NotThere | ClientError::Gone { .. }) => {
-            return rest(session, folder, &run, state, client.pid()).await;
+    let pid = client.pid();
+    if let Some(code) = follow(session, client, bodies, &run, &mut state).await? {
+        return Ok(code);
+    }
+    // It is gone, or has let us go because we did not read. Whoever drives the run now tells the rest.
+    loop {
+        let access = Access::open(session, folder, false).await?;
+        let from = state.as_ref().map_or(1, |state| state.seq + 1);
+        let events = history::events(access.history(), access.bodies(), &run, from, u64::MAX).await;
+        let over = match (events, &access) {
+            (Ok(events), access) => {
+                for event in events {
+                    line(session, &mut state, &event)?;
+                }
+                match access {
+                    Access::Remote { client, bodies } => {
+                        follow(session, client, bodies, &run, &mut state).await
+                    }
+                    Access::Held(_) => rest(&run, state.as_ref(), pid).map(Some),
+                }
+            }
+            // It went away while it was asked: the next one is.
+            (Err(HistoryError::HolderGone), Access::Remote { .. }) => Ok(None),
+            (Err(error), _) => Err(error.into()),
+        };
+        access.close().await;
+        if let Some(code) = over? {
+            return Ok(code);
         }
+    }
+}
+
+/// Follows the run until it rests (the exit code), or until the connection is gone (nothing).
+async fn follow(
+    session: &Session,
+    client: &Client,
+    bodies: &Bodies,
+    run: &RunId,
+    state: &mut Option<State>,
+) -> Result<Option<u8>, Fail> {
+    let from = state.as_ref().map_or(1, |state| state.seq + 1);
+    let mut answers = match client.ask(Request::Follow { run: run.clone(), from }).await {
+        Ok(answers) => answers,
+        Err(ClientError::NotThere | ClientError::Gone { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut signals = Signals::new()?;
@@ -58,40 +97,25 @@ async fn show(session: &Session, args: &EventsArgs, access: &Access, folder: &Pa
         // Only one of the two is ever waited for to its end: the signal ends the command.
         let answer = tokio::select! {
             answer = answers.next() => answer,
-            code = signals.next() => return Ok(code),
+            code = signals.next() => return Ok(Some(code)),
         };
         match answer {
             Ok(Some(Answer::Event(seq, record))) => {
                 let event = decode(record.get().as_bytes(), bodies)
                     .map_err(|error| Fail::unexpected(format!("event {seq} cannot be read: {error}")))?;
-                line(session, &mut state, &event)?;
+                line(session, state, &event)?;
             }
             Ok(Some(Answer::Error { message })) => return Err(Fail::unexpected(message)),
-            Ok(Some(_)) => return Ok(exit::COMPLETE),
-            Ok(None) | Err(ClientError::Gone { .. }) => {
-                return rest(session, folder, &run, state, client.pid()).await;
-            }
+            Ok(Some(_)) => return Ok(Some(exit::COMPLETE)),
+            Ok(None) | Err(ClientError::Gone { .. }) => return Ok(None),
             Err(error) => return Err(Fail::unexpected(error.to_string())),
         }
     }
 }
 
-/// Shows what a driver that is gone has left.
-async fn rest(
-    session: &Session,
-    folder: &Path,
-    run: &RunId,
-    mut state: Option<State>,
-    pid: u32,
-) -> Result<u8, Fail> {
-    let access = Access::open(session, folder, false).await?;
-    let from = state.as_ref().map_or(1, |state| state.seq + 1);
-    let events = history::events(access.history(), access.bodies(), run, from, u64::MAX).await;
-    access.close().await;
-    for event in events? {
-        line(session, &mut state, &event)?;
-    }
-    if state.is_some_and(|state| saga::standing(&state) == Standing::Open) {
+/// What a driver that is gone has left is all there is.
+fn rest(run: &RunId, state: Option<&State>, pid: u32) -> Result<u8, Fail> {
+    if state.is_some_and(|state| saga::standing(state) == Standing::Open) {
         return Err(Fail::unexpected(format!("process {pid}, which drove run `{run}`, ended"))
             .help(format!("`runner status {run}` shows how far it came")));
     }

@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::drive::Signals;
 use super::fail::{Fail, chain};
+use super::follow::{Rested, Shared};
 use crate::driver::{House, Survey, World};
 use crate::journal::Bodies;
-use crate::plan::Loaded;
 use crate::plan::recorded::Definition;
-use crate::saga::{Finding, Glance, State, Status};
+use crate::plan::{Loaded, StepId};
+use crate::report::{Asked, exit};
+use crate::saga::{self, Finding, Glance, State, Status};
 use crate::transport::{Transport, TransportOptions};
 
 /// The world, to look at.
@@ -82,8 +86,22 @@ impl Drop for Eyes {
     }
 }
 
-/// Looks at the goals of every step that ended well, and at what is undone of the others. Changes nothing.
-pub(super) async fn look_at(state: &State, bodies: Bodies, all: bool) -> Result<Vec<Finding>, Fail> {
+/// What was seen of the steps of a run.
+#[derive(Default)]
+pub(super) struct Looked {
+    pub(super) findings: Vec<Finding>,
+    /// The targets of the actions that name one.
+    pub(super) targets: BTreeMap<StepId, String>,
+}
+
+/// Looks at the goals of every step that ended well, and with `all` at what is undone of the others too. Changes
+/// nothing. What was not looked at when `enough` is over is not known, with what it says as the reason.
+pub(super) async fn look_at(
+    state: &State,
+    bodies: Bodies,
+    all: bool,
+    enough: impl Future<Output = &'static str>,
+) -> Result<Looked, Fail> {
     let steps = state.definition.steps.iter().zip(&state.steps);
     let questions: Vec<Glance> = steps
         .flat_map(|(step, found)| match &found.status {
@@ -102,10 +120,57 @@ pub(super) async fn look_at(state: &State, bodies: Bodies, all: bool) -> Result<
         })
         .collect();
     if questions.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Looked::default());
     }
     let eyes = Eyes::open()?;
-    let findings = eyes.survey(&state.definition, bodies, None, None).look(state, questions).await;
+    let survey = eyes.survey(&state.definition, bodies, None, None);
+    let findings = survey.look_until(state, questions, enough).await;
+    let targets = survey.targets(state);
     eyes.close().await;
-    Ok(findings)
+    Ok(Looked { findings, targets })
+}
+
+/// How long the looks for the end of a run may take together: somebody waits for the ending.
+const SYSTEMS_MAX: Duration = Duration::from_secs(15);
+
+/// Looks what each system looks like now when a run came to rest in a way that its exit code calls bad; nothing when
+/// a person wants to leave, who may also cut the looks short.
+pub(super) async fn systems(
+    rested: &Rested,
+    shared: &Shared,
+    bodies: Bodies,
+    asked: Asked,
+    signals: &mut Signals,
+) {
+    if !rested.stopped {
+        let findings = at_rest(&rested.state, bodies, asked, signals).await;
+        shared.with(|screen| screen.systems = findings);
+    }
+}
+
+/// The same for a state that a run is in.
+pub(super) async fn at_rest(
+    state: &State,
+    bodies: Bodies,
+    asked: Asked,
+    signals: &mut Signals,
+) -> Vec<Finding> {
+    let bad = [exit::HALTED, exit::ROLLED_BACK, exit::NEEDS_ATTENTION];
+    if !bad.contains(&exit::code(&saga::standing(state), asked)) {
+        return Vec::new();
+    }
+    let enough = async {
+        tokio::select! {
+            _ = signals.next() => "the look was cut short by a signal",
+            () = tokio::time::sleep(SYSTEMS_MAX) => "all the looks together took too long",
+        }
+    };
+    match look_at(state, bodies, true, enough).await {
+        Ok(looked) => looked.findings,
+        // How the run ended is said all the same.
+        Err(_) => {
+            tracing::warn!("could not look what each system looks like now");
+            Vec::new()
+        }
+    }
 }

@@ -253,12 +253,42 @@ pub(super) async fn remote(
     client: &Client,
     bodies: &Bodies,
     folder: &Path,
-    mut state: State,
+    state: State,
     screen: &Shared,
 ) -> Result<(Rested, Option<RestLine>), Fail> {
-    let run: RunId = state.run.clone();
     let mut observer = screen.clone();
     observer.begin(&state);
+    let pid = client.pid();
+    let mut followed = connected(session, client, bodies, state, screen).await?;
+    loop {
+        match followed {
+            Followed::Rests(rested, rest) => return Ok((rested, Some(rest))),
+            Followed::Gone(state) => followed = again(session, pid, folder, *state, screen).await?,
+            Followed::Alone(rested) => return Ok((rested, None)),
+        }
+    }
+}
+
+/// How following a run over one connection ended.
+enum Followed {
+    /// The run rests.
+    Rests(Rested, RestLine),
+    /// The connection is gone, and this was seen.
+    Gone(Box<State>),
+    /// The run rests as its journal says; nobody drives it.
+    Alone(Rested),
+}
+
+/// Follows a run over one connection.
+async fn connected(
+    session: &Session,
+    client: &Client,
+    bodies: &Bodies,
+    mut state: State,
+    screen: &Shared,
+) -> Result<Followed, Fail> {
+    let run: RunId = state.run.clone();
+    let mut observer = screen.clone();
     let broken = |error: crate::serve::ClientError| {
         Fail::unexpected(error.to_string())
             .help(format!("`runner status {run}` shows how far it came; the run is not hurt by it"))
@@ -267,7 +297,7 @@ pub(super) async fn remote(
     let mut answers = match client.ask(Request::Follow { run: run.clone(), from }).await {
         Ok(answers) => answers,
         Err(ClientError::NotThere | ClientError::Gone { .. }) => {
-            return alone(session, client.pid(), folder, state, observer).await;
+            return Ok(Followed::Gone(Box::new(state)));
         }
         Err(error) => return Err(error.into()),
     };
@@ -329,27 +359,32 @@ pub(super) async fn remote(
             }
             Some(Answer::Rest(rest)) => {
                 let rested = Rested { state: state.into(), wake_ms: rest.wake_ms, stopped: rest.stopped };
-                return Ok((rested, Some(rest)));
+                return Ok(Followed::Rests(rested, rest));
             }
             Some(Answer::Error { message }) => return Err(Fail::unexpected(message)),
             Some(other) => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
-            None => return alone(session, client.pid(), folder, state, observer).await,
+            None => return Ok(Followed::Gone(Box::new(state))),
         }
     }
 }
 
-/// Reads in the journal how a run came to rest whose driver is gone, or follows it again when that is still there.
-async fn alone(
+/// Reads in the journal how a run went on whose driver is gone; follows it again where somebody has the journal, who
+/// may be the same process: it lets go who does not read for a minute, as a stopped terminal.
+async fn again(
     session: &Session,
     pid: u32,
     folder: &Path,
     mut state: State,
-    mut observer: Shared,
-) -> Result<(Rested, Option<RestLine>), Fail> {
+    screen: &Shared,
+) -> Result<Followed, Fail> {
     let access = Access::open(session, folder, false).await?;
+    if let Access::Remote { client, bodies } = &access {
+        return connected(session, client, bodies, state, screen).await;
+    }
     let events =
         history::events(access.history(), access.bodies(), &state.run, state.seq + 1, u64::MAX).await;
     access.close().await;
+    let mut observer = screen.clone();
     for event in events? {
         saga::fold(&mut state, &event).map_err(|error| Fail::unexpected(error.to_string()))?;
         observer.events(&state, &[event]);
@@ -359,5 +394,5 @@ async fn alone(
         return Err(Fail::unexpected(format!("process {pid}, which drove run `{run}`, ended"))
             .help(format!("`runner status {run}` shows how far it came; `runner apply` goes on")));
     }
-    Ok((Rested { state: state.into(), wake_ms: None, stopped: false }, None))
+    Ok(Followed::Alone(Rested { state: state.into(), wake_ms: None, stopped: false }))
 }

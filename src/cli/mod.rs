@@ -34,6 +34,7 @@ mod source;
 mod status;
 mod validate;
 mod verify;
+mod watch;
 mod why;
 mod wish;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::access::Access;
-use super::apply::refuse;
+use super::apply::{refuse, still_open};
 use super::eyes::Eyes;
 use super::fail::Fail;
 use super::saved::Saved;
@@ -28,7 +28,7 @@ const CHANGES: u8 = 10;
     runner plan plans/hello.toml --out hello.plan    (then: runner apply hello.plan)\n  \
     runner plan plans/hello.toml --detailed-exitcode    (10: something would change)\n\n\
     Looks at every probe, at most 5 s each, opens no run and makes no journal. Of each step it says what would happen, \
-    what it would wait for, and whether it can be undone, by what, until when.")]
+    what it would wait for, and whether it can be undone, by what, until when; and which secrets are missing.")]
 pub(super) struct PlanArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
@@ -50,6 +50,13 @@ pub(super) struct PlanArgs {
     /// Example: runner plan plans/hello.toml --out hello.plan
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Show what `apply --new-run` would do
+    ///
+    /// Refused while the plan's last run is still open.
+    ///
+    /// Example: runner plan plans/hello.toml --new-run
+    #[arg(long)]
+    new_run: bool,
     /// Exit 10 when something would change, 0 when nothing would
     ///
     /// Example: runner plan plans/hello.toml --detailed-exitcode
@@ -63,6 +70,8 @@ pub(super) struct Meeting {
     pub(super) run: Option<RunId>,
     /// That run's last event.
     pub(super) seq: u64,
+    /// The run that is over and that a new one would follow, with its last event.
+    pub(super) follows: Option<(RunId, u64)>,
     state: State,
     loaded: Option<Loaded>,
     changes: Vec<Change>,
@@ -77,6 +86,7 @@ impl Meeting {
         file: &PlanFile,
         access: Option<&Access>,
         folder: &Path,
+        new_run: bool,
     ) -> Result<Self, Fail> {
         let now = SystemClock::new().now();
         let found = match access {
@@ -84,7 +94,16 @@ impl Meeting {
             None => None,
         };
         let bodies = Bodies::at(folder);
-        let Some((access, run)) = access.zip(found) else {
+        let mut follows = None;
+        let mut begun = access.zip(found);
+        if let Some((access, run)) = begun.take_if(|_| new_run) {
+            let state = history::state(access.history(), access.bodies(), &run).await?;
+            if state.end.is_none() {
+                return Err(still_open(&state.run, file.path()));
+            }
+            follows = Some((run, state.seq));
+        }
+        let Some((access, run)) = begun else {
             let loaded = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
             let name = &loaded.definition.name;
             let mut number = 1;
@@ -97,7 +116,17 @@ impl Meeting {
             let state = driver::unopened(run, loaded.definition.clone(), now)
                 .map_err(|error| Fail::unexpected(error.to_string()))?;
             let changes = Vec::new();
-            return Ok(Self { run: None, seq: 0, state, loaded: Some(loaded), changes, note: None, bodies });
+            let note = follows.as_ref().map(|(run, _)| format!("Run {run} is over and stays what it is."));
+            return Ok(Self {
+                run: None,
+                seq: 0,
+                follows,
+                state,
+                loaded: Some(loaded),
+                changes,
+                note,
+                bodies,
+            });
         };
         let state = history::state(access.history(), access.bodies(), &run).await?;
         let seq = state.seq;
@@ -116,7 +145,7 @@ impl Meeting {
         };
         if note.is_some() {
             let changes = Vec::new();
-            return Ok(Self { run: Some(run), seq, state, loaded: None, changes, note, bodies });
+            return Ok(Self { run: Some(run), seq, follows, state, loaded: None, changes, note, bodies });
         }
         let loaded = file.load(session, &state.definition.given, Required::MustBeGiven)?;
         let amendment =
@@ -132,7 +161,7 @@ impl Meeting {
                 saga::fold(&mut state, &event).map_err(|error| Fail::unexpected(error.to_string()))?;
             }
         }
-        Ok(Self { run: Some(run), seq, state, loaded: Some(loaded), changes, note, bodies })
+        Ok(Self { run: Some(run), seq, follows, state, loaded: Some(loaded), changes, note, bodies })
     }
 
     /// Looks at the world.
@@ -157,13 +186,15 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8, Fail> 
         true => Some(Access::open(session, &folder, false).await?),
         false => None,
     };
-    let meeting = Meeting::of(session, &file, access.as_ref(), &folder).await;
+    let meeting = Meeting::of(session, &file, access.as_ref(), &folder, args.new_run).await;
     if let Some(access) = access {
         // Nobody has to wait for the journal while we look.
         access.close().await;
     }
     let meeting = meeting?;
     let glimpse = meeting.look().await?;
+    let secrets: Vec<(String, String)> =
+        glimpse.missing.iter().map(|missing| (missing.name.clone(), missing.why.clone())).collect();
     let outlook = report::Outlook {
         plan: file.path(),
         run: meeting.run.as_ref(),
@@ -172,6 +203,7 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8, Fail> 
         amendment: &meeting.changes,
         ahead: &glimpse.ahead,
         findings: &glimpse.findings,
+        secrets: &secrets,
     };
     if session.json {
         session.say(&format!("{}\n", report::json_line(&report::ahead_json(&outlook))));
@@ -179,7 +211,8 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8, Fail> 
         session.say(&report::ahead_text(&outlook, &session.look()));
     }
     if let Some(out) = &args.out {
-        Saved::of(&file, args.var.clone(), &args.var_file, &meeting, &glimpse)?.write(out)?;
+        let saved = Saved::of(&file, args.var.clone(), &args.var_file, &meeting, &glimpse)?;
+        saved.afresh(args.new_run).write(out)?;
         session.note(&format!("Saved: `runner apply {}` runs exactly this plan.", out.display()));
     }
     Ok(if args.detailed_exitcode && glimpse.ahead.changes { CHANGES } else { exit::COMPLETE })

@@ -4,14 +4,16 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::access::Access;
+use super::drive::Signals;
+use super::eyes;
 use super::fail::Fail;
 use super::near::{self, step};
 use super::session::Session;
 use super::wish::{self, Said};
 use crate::driver::history;
 use crate::plan::StepId;
-use crate::report::exit;
-use crate::saga::Command;
+use crate::report::{self, Asked, exit};
+use crate::saga::{Command, State};
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -54,11 +56,22 @@ pub(super) async fn run(session: &Session, args: &ResolveArgs) -> Result<u8, Fai
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
     let result = record(session, args, &access).await;
+    let bodies = access.bodies().clone();
     access.close().await;
-    result
+    let state = result?;
+    let findings = eyes::at_rest(&state, bodies, Asked::Resolve, &mut Signals::new()?).await;
+    if session.json {
+        if let Some(systems) = report::systems_json(&state.run, &findings) {
+            session.say(&format!("{}\n", report::json_line(&systems)));
+        }
+    } else {
+        session.tell(&report::systems_text(&findings));
+    }
+    Ok(exit::COMPLETE)
 }
 
-async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Result<u8, Fail> {
+/// Records it, says so, and gives the state that the run is in then.
+async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Result<State, Fail> {
     let run = near::find(access.history(), Some(&args.run)).await?;
     let text = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
     let outputs: Map<String, Value> =
@@ -75,10 +88,13 @@ async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Resul
         Err(Said::Failed(fail)) => return Err(fail),
     }
     let word = if done { "done" } else { "undone" };
+    if session.json {
+        wish::told(session, "resolve", &run, Some(&args.step), "", None);
+    }
     session.tell(&format!(
         "Step `{}` of run `{run}` counts as {word}. `runner apply` goes on with the run, `runner rollback {run}` \
          undoes it.\n",
         args.step
     ));
-    Ok(exit::COMPLETE)
+    Ok(history::state(access.history(), access.bodies(), &run).await?)
 }

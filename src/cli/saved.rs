@@ -42,6 +42,9 @@ pub(super) struct Saved {
     run: Option<RunId>,
     /// Its last event.
     seq: u64,
+    /// That run is over, and a new one is begun.
+    #[serde(default)]
+    pub(super) new_run: bool,
     /// What each probe said.
     probes: Vec<(StepId, Verdict)>,
 }
@@ -60,7 +63,7 @@ impl Saved {
         meeting: &Meeting,
         glimpse: &Glimpse,
     ) -> Result<Self, Fail> {
-        let definition = meeting.definition();
+        let (definition, follows) = (meeting.definition(), meeting.follows.as_ref());
         let whole = serde_json::to_vec(definition).map_err(|error| Fail::unexpected(error.to_string()))?;
         let var_files: Result<Vec<PathBuf>, Fail> = var_files
             .iter()
@@ -73,10 +76,16 @@ impl Saved {
             var_files: var_files?,
             definition: digest(&whole),
             files: definition.files.iter().map(|(path, file)| (path.clone(), file.sha256.clone())).collect(),
-            run: meeting.run.clone(),
-            seq: meeting.seq,
+            run: meeting.run.clone().or_else(|| follows.map(|(run, _)| run.clone())),
+            seq: follows.map_or(meeting.seq, |(_, seq)| *seq),
+            new_run: false,
             probes: glimpse.findings.iter().map(|f| (f.step.clone(), f.answer.verdict)).collect(),
         })
+    }
+
+    /// The same, of a run that is begun although the last one is over.
+    pub(super) fn afresh(self, new_run: bool) -> Self {
+        Self { new_run, ..self }
     }
 
     /// Writes it with mode 0600, whole or not at all.
@@ -150,7 +159,7 @@ impl Saved {
         access: &Access,
         folder: &Path,
     ) -> Result<(), Fail> {
-        let meeting = Meeting::of(session, file, Some(access), folder).await?;
+        let meeting = Meeting::of(session, file, Some(access), folder, self.new_run).await?;
         let glimpse = meeting.look().await?;
         let now = Self::of(file, self.vars.clone(), &self.var_files, &meeting, &glimpse)?;
         let moved = self.moved(&now);

@@ -11,28 +11,42 @@ use crate::report::{self, Asked, Traces, exit};
 use crate::saga::{Event, State, What, fold};
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  runner status\n  runner --json status hello-2")]
+#[command(
+    after_long_help = "Examples:\n  runner status\n  runner --json status hello-2\n  runner status --watch"
+)]
 pub(super) struct StatusArgs {
     /// The run, or a plan's name for its newest; default: the newest run
     #[arg(value_name = "RUN")]
     run: Option<String>,
+    /// Show it until it rests
+    ///
+    /// Drawn anew once a second on a terminal; else a line for each event. A run that nobody drives rests, and is
+    /// shown once.
+    ///
+    /// Example: runner status hello-2 --watch
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(super) async fn run(session: &Session, args: &StatusArgs) -> Result<u8, Fail> {
     let folder = session.state_folder(None);
+    if args.watch {
+        return super::watch::run(session, args.run.as_deref(), &folder).await;
+    }
     let access = Access::open(session, &folder, false).await?;
-    let found = show(session, args, &access, &folder).await;
+    let found = show(session, args.run.as_deref(), &access, &folder).await;
     access.close().await;
     found
 }
 
-async fn show(
+/// Shows how a run stands, with the commands for each way on.
+pub(super) async fn show(
     session: &Session,
-    args: &StatusArgs,
+    name: Option<&str>,
     access: &Access,
     folder: &std::path::Path,
 ) -> Result<u8, Fail> {
-    let run = history::find(access.history(), args.run.as_deref()).await?;
+    let run = history::find(access.history(), name).await?;
     let (state, events) = past(access.history(), access.bodies(), &run).await?;
     let now = SystemClock::new().now();
     let tails = history::tails(access.history(), &state).await;

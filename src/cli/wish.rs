@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use super::access::Access;
+use super::drive::Signals;
+use super::eyes;
 use super::fail::Fail;
 use super::follow::{self, Rested, Screen, Shared};
 use super::near;
@@ -71,12 +73,7 @@ pub(super) async fn say(
     access.close().await;
     let (recorded, nothing) = result?;
     if session.json {
-        let object = serde_json::json!({
-            "v": report::SHOWN_VERSION, "type": "recorded", "command": wish.word, "run": recorded.run.to_string(),
-            "step": wish.step.as_ref().map(StepId::as_str), "by": recorded.by, "note": wish.note,
-            "changed": nothing.is_none(), "why": nothing,
-        });
-        session.say(&format!("{}\n", report::json_line(&object)));
+        told(session, wish.word, &recorded.run, wish.step.as_ref(), wish.note, nothing.as_deref());
         return Ok(exit::COMPLETE);
     }
     let text = match nothing {
@@ -85,6 +82,23 @@ pub(super) async fn say(
     };
     session.answer(&format!("{}\n", report::text_line(&text)));
     Ok(exit::COMPLETE)
+}
+
+/// Tells a program what was recorded, or why nothing had to be.
+pub(super) fn told(
+    session: &Session,
+    word: &str,
+    run: &RunId,
+    step: Option<&StepId>,
+    note: &str,
+    nothing: Option<&str>,
+) {
+    let object = serde_json::json!({
+        "v": report::SHOWN_VERSION, "type": "recorded", "command": word, "run": run.to_string(),
+        "step": step.map(StepId::as_str), "by": asker(), "note": note,
+        "changed": nothing.is_none(), "why": nothing,
+    });
+    session.say(&format!("{}\n", report::json_line(&object)));
 }
 
 async fn one(
@@ -191,6 +205,7 @@ pub(super) async fn driven(
             let shared = Shared::new(screen);
             let (rested, _) = follow::remote(session, client, bodies, folder, state, &shared).await?;
             let rested = if asked == Asked::Cancel { Rested { wake_ms: None, ..rested } } else { rested };
+            eyes::systems(&rested, &shared, bodies.clone(), asked, &mut Signals::new()?).await;
             Ok(Driven::Over(follow::ending(session, &shared, &rested, asked, folder, None)))
         }
         Answer::Gone => Ok(Driven::Nobody(Box::new(state), screen)),

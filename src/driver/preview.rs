@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::secrets::SecretError;
 use super::survey::Survey;
 use super::world::World;
-use crate::plan::recorded::Definition;
+use crate::plan::recorded::{Definition, Step};
 use crate::plan::{RunId, StepId, graph::Graph, template};
 use crate::saga::{self, Ahead, Answer, Event, Finding, Glance, Illegal, Stamp, State, Verdict, What};
 
@@ -15,6 +16,8 @@ pub struct Glimpse {
     pub ahead: Ahead,
     /// What the probes said.
     pub findings: Vec<Finding>,
+    /// The secrets that cannot be had: without them nothing would be started.
+    pub missing: Vec<SecretError>,
 }
 
 /// The state that a new run of this definition would begin in. Nothing is stored.
@@ -43,9 +46,7 @@ pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -
         // All that can be looked at with what is known; looks wait for those alone whose outputs they need.
         let (now_due, later): (Vec<usize>, Vec<usize>) = open.iter().partition(|&&place| {
             let step = &definition.steps[place];
-            let used = step.probe.iter().flat_map(template::steps_of_operation);
-            let used = used.chain(step.when.iter().flat_map(template::steps_in));
-            used.into_iter().all(|id| !open.iter().any(|&other| definition.steps[other].id == id))
+            used(step).all(|id| !open.iter().any(|&other| definition.steps[other].id == id))
         });
         // A plan has no cycles, so that something is always due; the rest is never waited for in vain.
         let due = if now_due.is_empty() { open.clone() } else { now_due };
@@ -77,15 +78,19 @@ pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -
     }
     let text = |text: &str| survey.text(&scratch, text);
     let ahead = saga::ahead(state, &seen, &when, &text, now);
-    Glimpse { ahead, findings }
+    Glimpse { ahead, findings, missing: survey.missing().to_vec() }
+}
+
+/// The steps whose outputs a step's probe and `when` refer to. An action's own probe uses what the action does.
+fn used(step: &Step) -> impl Iterator<Item = StepId> {
+    let own = step.forward.as_ref().filter(|_| step.probe.is_none() && saga::has_probe(step));
+    let used = step.probe.iter().chain(own).flat_map(template::steps_of_operation);
+    used.chain(step.when.iter().flat_map(template::steps_in))
 }
 
 /// Why something cannot be said yet: because of a step that has to run first, or as it was said.
-fn later_known(state: &State, step: &crate::plan::recorded::Step, why: &str) -> String {
-    let used = step.probe.iter().flat_map(template::steps_of_operation);
-    let used = used.chain(step.when.iter().flat_map(template::steps_in));
-    let missing =
-        used.into_iter().find(|id| state.step(id).is_some_and(|(_, found)| found.outputs.is_none()));
+fn later_known(state: &State, step: &Step, why: &str) -> String {
+    let missing = used(step).find(|id| state.step(id).is_some_and(|(_, found)| found.outputs.is_none()));
     match missing {
         Some(id) => format!("it depends on what step `{id}` puts out, which has not run"),
         None => why.to_owned(),

@@ -14,11 +14,12 @@ use futures_util::stream;
 use super::render::Renderer;
 use super::secrets::{SecretError, Secrets};
 use super::world::World;
+use crate::action::Call;
 use crate::check::Look;
 use crate::journal::Bodies;
 use crate::plan::recorded::{Definition, Operation, Step};
 use crate::plan::{StepId, template};
-use crate::saga::{Answer, Finding, Glance, State, Verdict, described, place};
+use crate::saga::{Answer, Finding, Glance, Purpose, State, Verdict, described, place};
 use crate::transport::Stop;
 
 /// How long one check may take: somebody waits in front of a screen.
@@ -66,22 +67,78 @@ impl<W: World> Survey<W> {
         &self.missing
     }
 
+    /// What the actions of finished steps change, in words that are equal for equal targets; those of actions that
+    /// name their target and whose fields can be rendered. Looks at nothing.
+    pub fn targets(&self, state: &State) -> BTreeMap<StepId, String> {
+        let steps = state.definition.steps.iter().zip(&state.steps);
+        let finished = steps.filter(|(step, found)| step.forward.is_some() && found.status.ended_well());
+        let named = finished.filter_map(|(step, _)| {
+            let call = self.renderer.look_of_action(state, step).ok()?;
+            Some((step.id.clone(), self.world.target(&call).ok()??))
+        });
+        named.collect()
+    }
+
     /// Looks at everything at once, at most [`LOOKS_MAX`] checks at a time; the findings stand in the order of the
     /// questions. May be dropped.
     pub async fn look(&self, state: &State, questions: Vec<Glance>) -> Vec<Finding> {
-        let each = questions.into_iter().map(|question| self.one(state, question));
-        stream::iter(each).buffered(LOOKS_MAX).collect().await
+        self.look_until(state, questions, std::future::pending()).await
+    }
+
+    /// The same, for no longer than until `enough` is over: what was not looked at by then is `unknown`.
+    pub async fn look_until(
+        &self,
+        state: &State,
+        questions: Vec<Glance>,
+        enough: impl Future<Output = &'static str>,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::with_capacity(questions.len());
+        let mut each = stream::iter(questions.iter().cloned().map(|question| self.one(state, question)))
+            .buffered(LOOKS_MAX);
+        let mut enough = std::pin::pin!(enough);
+        let why = loop {
+            tokio::select! {
+                biased;
+                found = each.next() => match found {
+                    Some(found) => findings.push(found),
+                    None => return findings,
+                },
+                why = &mut enough => break why,
+            }
+        };
+        drop(each);
+        let late = questions.into_iter().skip(findings.len()).map(|Glance { step, purpose, check }| {
+            let operation = check.or_else(|| state.step(&step).and_then(|(step, _)| step.forward.clone()));
+            let told = |operation: &Operation| (self.text(state, &described(operation)), place(operation));
+            let (check, place) = operation.as_ref().map(told).unwrap_or_default();
+            Finding { step, purpose, check, place, answer: Answer::new(Verdict::Unknown, why) }
+        });
+        findings.extend(late.collect::<Vec<_>>());
+        findings
     }
 
     async fn one(&self, state: &State, question: Glance) -> Finding {
         let Glance { step, purpose, check } = question;
-        let Some(operation) = check else {
-            let (check, place, answer) = own_probe(state, &step);
-            return Finding { step, purpose, check, place, answer };
-        };
+        let Some(operation) = check else { return self.own_probe(state, step, purpose).await };
         let (check, place) = (self.text(state, &described(&operation)), place(&operation));
         let answer = match self.rendered(state, &operation) {
-            Ok(look) => self.asked(look).await,
+            Ok(look) => within(look.timeout, self.world.look(look)).await,
+            Err(why) => Answer::new(Verdict::Unknown, why),
+        };
+        Finding { step, purpose, check, place, answer }
+    }
+
+    /// Asks the action's own probe, as a run does for a step without a check of its own.
+    async fn own_probe(&self, state: &State, step: StepId, purpose: Purpose) -> Finding {
+        let found = state.step(&step).and_then(|(step, _)| Some((step, step.forward.as_ref()?)));
+        let Some((recorded, operation)) = found else {
+            let answer =
+                Answer::new(Verdict::Unknown, format!("step `{step}` does nothing that could be looked at"));
+            return Finding { step, purpose, check: String::new(), place: String::new(), answer };
+        };
+        let (check, place) = (self.text(state, &described(operation)), place(operation));
+        let answer = match self.rendered_probe(state, recorded, operation) {
+            Ok(call) => within(call.timeout, self.world.probe(call)).await,
             Err(why) => Answer::new(Verdict::Unknown, why),
         };
         Finding { step, purpose, check, place, answer }
@@ -89,21 +146,26 @@ impl<W: World> Survey<W> {
 
     /// The look, or why there is none.
     fn rendered(&self, state: &State, operation: &Operation) -> Result<Look, String> {
-        let wanted = template::secrets_of_operation(operation);
-        if let Some(missing) = self.missing.iter().find(|missing| wanted.contains(&missing.name)) {
-            return Err(missing.to_string());
-        }
-        let look = self.renderer.look(state, operation);
-        let look = look.map_err(|why| self.renderer.secrets.redactor().text(&why))?;
+        self.has_secrets(operation)?;
+        let look = self.renderer.look(state, operation).map_err(|why| self.masked(&why))?;
         Ok(Look { timeout: look.timeout.min(self.limit), ..look })
     }
 
-    async fn asked(&self, look: Look) -> Answer {
-        let limit = look.timeout;
-        match tokio::time::timeout(limit + GRACE, self.world.look(look)).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::new(Verdict::Unknown, format!("no answer within {} s", limit.as_secs().max(1))),
-        }
+    /// The same for an action's own probe.
+    fn rendered_probe(&self, state: &State, step: &Step, operation: &Operation) -> Result<Call, String> {
+        self.has_secrets(operation)?;
+        let call = self.renderer.look_of_action(state, step).map_err(|why| self.masked(&why))?;
+        Ok(Call { timeout: call.timeout.min(self.limit), ..call })
+    }
+
+    fn has_secrets(&self, operation: &Operation) -> Result<(), String> {
+        let wanted = template::secrets_of_operation(operation);
+        let missing = self.missing.iter().find(|missing| wanted.contains(&missing.name));
+        missing.map_or(Ok(()), |missing| Err(missing.to_string()))
+    }
+
+    fn masked(&self, text: &str) -> String {
+        self.renderer.secrets.redactor().text(text)
     }
 
     /// The value of a `when` as things are now.
@@ -120,11 +182,10 @@ impl<W: World> Survey<W> {
     }
 }
 
-/// The one place where an action's own probe is asked. No action of this build has one.
-fn own_probe(state: &State, step: &StepId) -> (String, String, Answer) {
-    let forward = state.step(step).and_then(|(step, _)| step.forward.clone());
-    let name = forward.as_ref().map_or("", |forward| forward.name.as_str());
-    let place = forward.as_ref().map_or_else(String::new, place);
-    let reason = format!("the action `{name}` has no probe of its own");
-    (format!("{name}: its own probe"), place, Answer::new(Verdict::Unknown, reason))
+/// What is answered within the limit and a little more.
+async fn within(limit: Duration, asked: impl Future<Output = Answer>) -> Answer {
+    match tokio::time::timeout(limit + GRACE, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Answer::new(Verdict::Unknown, format!("no answer within {} s", limit.as_secs().max(1))),
+    }
 }

@@ -7,7 +7,7 @@ use super::human::{count, duration, wall};
 use super::shown::SHOWN_VERSION;
 use super::{Look, Tone, guard};
 use crate::plan::RunId;
-use crate::saga::{Ahead, Change, Does, Finding, StepAhead, Undo};
+use crate::saga::{Ahead, Change, Claim, Does, Finding, StepAhead, Undo};
 
 /// What is known of the way ahead.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,8 @@ pub struct Outlook<'a> {
     pub ahead: &'a Ahead,
     /// What was looked at.
     pub findings: &'a [Finding],
+    /// Secrets that cannot be had: the name, and why not. `apply` would refuse.
+    pub secrets: &'a [(String, String)],
 }
 
 fn word(does: Does) -> (&'static str, Tone) {
@@ -59,9 +61,31 @@ fn back(step: &StepAhead) -> Option<String> {
     })
 }
 
+/// What a step takes and waits for, in one line.
+fn takes(claim: &Claim) -> String {
+    let mut text = format!("takes `{}` as `{}`", claim.resource, claim.owner);
+    for other in &claim.others {
+        let owner = &other.owner;
+        let seen = if other.checked { " and is seen to be gone" } else { "" };
+        text.push_str(&match (&other.freed_by, other.holds) {
+            (Some(step), _) => format!("; waits until step `{step}` has made `{owner}` let go{seen}"),
+            (None, true) if other.checked => {
+                format!(
+                    "; waits until `{owner}`, which holds it, is seen to be gone: no step makes it let go"
+                )
+            }
+            (None, true) => {
+                format!("; would fail: `{owner}` holds it, and no step is left that makes it let go")
+            }
+            (None, false) => format!("; waits until `{owner}` is seen to be gone"),
+        });
+    }
+    text
+}
+
 /// What `apply` would do now, for people.
 pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
-    let Outlook { plan, run, seq, note, amendment, ahead, findings: _ } = *outlook;
+    let Outlook { plan, run, seq, note, amendment, ahead, findings: _, secrets } = *outlook;
     let what = match run {
         Some(run) => format!("run {run} (event {seq})"),
         None => "a new run".to_owned(),
@@ -102,6 +126,7 @@ pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
             Some(opens) => below(format!("its window opens at {}", wall(opens, &TimeZone::UTC))),
             None => {}
         }
+        step.takes.iter().map(takes).for_each(&mut below);
         if let Some(soak) = step.soak_ms {
             below(format!("soaks for {} of good time", duration(soak)));
         }
@@ -109,6 +134,12 @@ pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
     }
     if let Some(step) = &ahead.point_of_no_return {
         text.push_str(&format!("\nPoint of no return: step `{step}`.\n"));
+    }
+    if !secrets.is_empty() {
+        text.push_str("\nSecrets that are missing; `apply` would refuse, and start nothing:\n");
+        for (name, why) in secrets {
+            text.push_str(&format!("  {}\n", guard::line(&format!("{name}: {why}"))));
+        }
     }
     let run = ahead.steps.iter().filter(|step| step.does == Does::Run).count();
     let unknown = ahead.steps.iter().filter(|step| step.does == Does::Unknown).count();
@@ -135,5 +166,7 @@ pub fn ahead_json(outlook: &Outlook<'_>) -> Value {
         "point_of_no_return": outlook.ahead.point_of_no_return,
         "steps": outlook.ahead.steps,
         "looked": outlook.findings,
+        "secrets_missing": outlook.secrets.iter()
+            .map(|(name, why)| json!({ "name": name, "why": why })).collect::<Vec<Value>>(),
     })
 }

@@ -1,5 +1,7 @@
 //! Whether finished steps still are what they were, and what each system looks like now: what was seen, in words.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,6 +20,8 @@ pub enum Drift {
     Holds,
     /// It is not.
     Drifted,
+    /// It is not, because a later step of the run changed it on purpose.
+    Replaced,
     /// It could not be looked at.
     NotLooked,
     /// Nothing says whether it is.
@@ -29,6 +33,7 @@ impl Drift {
         match self {
             Drift::Holds => "holds",
             Drift::Drifted => "drifted",
+            Drift::Replaced => "replaced",
             Drift::NotLooked => "not_looked",
             Drift::NoCheck => "no_check",
         }
@@ -39,14 +44,26 @@ impl Drift {
             Drift::Holds => Tone::Good,
             Drift::Drifted => Tone::Bad,
             Drift::NotLooked => Tone::Warn,
-            Drift::NoCheck => Tone::Plain,
+            Drift::Replaced | Drift::NoCheck => Tone::Plain,
         }
     }
 }
 
+/// What was seen of a run's finished steps.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// The run.
+    pub state: &'a State,
+    /// What was looked at.
+    pub findings: &'a [Finding],
+    /// The steps whose result a later one changed on purpose, with that one.
+    pub replaced: BTreeMap<StepId, StepId>,
+}
+
 /// The finished steps and whether each still is what it was. One look that saw a difference decides; one that could not
 /// be taken spoils what the others saw.
-pub fn drift_of(state: &State, findings: &[Finding]) -> Vec<(StepId, Drift)> {
+pub fn drift_of(seen: &Seen<'_>) -> Vec<(StepId, Drift)> {
+    let Seen { state, findings, replaced } = seen;
     let steps = state.definition.steps.iter().zip(&state.steps);
     let finished = steps.filter(|(_, found)| matches!(found.status, Status::Done | Status::Satisfied));
     let drift = finished.map(|(step, _)| {
@@ -56,6 +73,7 @@ pub fn drift_of(state: &State, findings: &[Finding]) -> Vec<(StepId, Drift)> {
         } else {
             let seen: Vec<Verdict> = seen.collect();
             match (seen.iter().any(|v| matches!(v, Verdict::Absent | Verdict::Partial)), &seen) {
+                (true, _) if replaced.contains_key(&step.id) => Drift::Replaced,
                 (true, _) => Drift::Drifted,
                 (false, seen) if seen.contains(&Verdict::Unknown) => Drift::NotLooked,
                 (false, _) => Drift::Holds,
@@ -78,24 +96,31 @@ pub(super) fn finding_text(finding: &Finding) -> String {
 }
 
 /// The drift of a run, for people.
-pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
-    let drift = drift_of(state, findings);
+pub fn drift_text(seen: &Seen<'_>, look: &Look) -> String {
+    let Seen { state, findings, replaced } = seen;
+    let drift = drift_of(seen);
     if drift.is_empty() {
         return format!("{}: no step has ended well yet, so that nothing can have drifted.\n", state.run);
     }
     let of = |which: Drift| drift.iter().filter(|(_, found)| *found == which).count();
     let mut text = format!(
-        "{}: {} drifted, {} hold, {} not looked at, {} without a check\n\n",
+        "{}: {} drifted, {} hold{}, {} not looked at, {} without a check\n\n",
         state.run,
         of(Drift::Drifted),
         of(Drift::Holds),
+        match of(Drift::Replaced) {
+            0 => String::new(),
+            some => format!(", {some} replaced on purpose"),
+        },
         of(Drift::NotLooked),
         of(Drift::NoCheck)
     );
     let widest = drift.iter().map(|(step, _)| step.as_str().len()).max().unwrap_or(0);
     for (step, found) in &drift {
         let word = found.tone().paint(&format!("{:<10}", found.word()), look.color);
-        text.push_str(format!("  {:<widest$}  {word}", step.as_str()).trim_end());
+        let by = replaced.get(step).filter(|_| *found == Drift::Replaced);
+        let by = by.map_or_else(String::new, |by| format!("  by step `{by}`, on purpose"));
+        text.push_str(format!("  {:<widest$}  {word}{by}", step.as_str()).trim_end());
         text.push('\n');
         if *found == Drift::Holds && look.verbose == 0 {
             continue;
@@ -115,12 +140,14 @@ pub fn drift_text(state: &State, findings: &[Finding], look: &Look) -> String {
 }
 
 /// The drift of a run, for programs: one object.
-pub fn drift_json(state: &State, findings: &[Finding]) -> Value {
-    let steps: Vec<Value> = drift_of(state, findings)
+pub fn drift_json(seen: &Seen<'_>) -> Value {
+    let Seen { state, findings, replaced } = seen;
+    let steps: Vec<Value> = drift_of(seen)
         .into_iter()
         .map(|(step, drift)| {
             let looked: Vec<&Finding> = findings.iter().filter(|finding| finding.step == step).collect();
-            json!({ "step": step, "drift": drift, "looked": looked })
+            let by = replaced.get(&step).filter(|_| drift == Drift::Replaced);
+            json!({ "step": step, "drift": drift, "replaced_by": by, "looked": looked })
         })
         .collect();
     json!({ "v": SHOWN_VERSION, "type": "drift", "run": state.run, "seq": state.seq, "steps": steps })

@@ -6,6 +6,7 @@
 //! (a start and its intent are one value), P3 (resume is the same fold), P5 (`satisfied` is never ours).
 
 mod back;
+mod claims;
 mod command;
 mod decide;
 mod door;
@@ -25,6 +26,7 @@ mod survey;
 mod time;
 mod watch;
 
+pub use claims::{Claim, Other, undone_on_purpose};
 pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
 pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Taken, Terms, What};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::claims::{Claim, claims};
 use super::outcome::{Answer, Verdict};
 use super::state::{Course, End, GateState, State, Status};
 use super::survey::described;
@@ -41,6 +42,8 @@ pub struct StepAhead {
     pub approval: Option<String>,
     /// When the window opens, in milliseconds since 1970 (UTC); absent: it is open, or there is none.
     pub window_opens_ms: Option<i64>,
+    /// The exclusive resources it takes, and what it waits for to have them.
+    pub takes: Vec<Claim>,
     /// For how long it soaks, in milliseconds.
     pub soak_ms: Option<u64>,
     /// How it is taken back.
@@ -129,11 +132,19 @@ pub fn ahead(
                     WindowState::Closed { opens_ms } => Some(opens_ms),
                 }
             }),
+            takes: Vec::new(),
             soak_ms: step.soak.as_ref().filter(|_| comes).map(|soak| soak.for_ms),
             ledger: Ledger { undo: Undo::Nothing, by: String::new(), until: None, crossed: None },
         });
     }
     let all: Vec<Does> = steps.iter().map(|step| step.does).collect();
+    let comes: Vec<bool> = all
+        .iter()
+        .map(|does| matches!(does, Does::Run | Does::Verify | Does::Soak | Does::Unknown))
+        .collect();
+    for (ahead, claims) in steps.iter_mut().zip(claims(state, &graph, &comes)) {
+        ahead.takes = claims;
+    }
     for (place, ahead) in steps.iter_mut().enumerate() {
         ahead.ledger = ledger(state, &graph, &all, place, text);
     }

@@ -36,6 +36,11 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
+    /// The newest folded state of a run, so that not every event has to be read.
+    Checkpoint {
+        /// The run.
+        run: RunId,
+    },
     /// Stored events of a run from `from` on, and those that come, until it rests.
     Follow {
         /// The run.
@@ -72,6 +77,7 @@ impl fmt::Debug for Request {
             Request::Runs => "runs",
             Request::Read { .. } => "read",
             Request::Kept { .. } => "kept",
+            Request::Checkpoint { .. } => "checkpoint",
             Request::Follow { .. } => "follow",
             Request::Wish { .. } => "wish",
             Request::Record { .. } => "record",
@@ -97,6 +103,8 @@ pub enum Answer {
     Event(u64, Box<serde_json::value::RawValue>),
     /// What is kept of a run beside its events.
     Kept(Option<Box<serde_json::value::RawValue>>),
+    /// A folded state and the sequence number of its last event, when there is one.
+    Checkpoint(Option<(u64, Box<serde_json::value::RawValue>)>),
     /// It is done: for a wish, on stable storage.
     Done,
     /// The submission was taken.

@@ -22,7 +22,11 @@ use crate::plan::RunId;
 /// Connections served at once; more wait.
 const CONNECTIONS_MAX: usize = 256;
 
-/// A client that takes nothing for so long is let go.
+/// Of these, how many may follow runs: others always find a place for a short question, whoever follows and never
+/// reads.
+const FOLLOWERS_MAX: usize = 192;
+
+/// A client that takes nothing for so long is let go. One that follows and comes back goes on where it stopped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a process that ends waits for clients to take the rest of their answers.
@@ -113,14 +117,15 @@ impl Server {
 
 async fn accept(listener: UnixListener, holder: Arc<Holder>, answering: mpsc::WeakSender<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let holder = Arc::clone(&holder);
-                let answering = answering.clone();
+                let (answering, followers) = (answering.clone(), Arc::clone(&followers));
                 tokio::spawn(async move {
-                    if let Err(error) = connection(stream, &holder, &answering).await {
+                    if let Err(error) = connection(stream, &holder, &answering, &followers).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                     drop(place);
@@ -134,7 +139,12 @@ async fn accept(listener: UnixListener, holder: Arc<Holder>, answering: mpsc::We
     }
 }
 
-async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakSender<()>) -> io::Result<()> {
+async fn connection(
+    stream: UnixStream,
+    holder: &Holder,
+    answering: &mpsc::WeakSender<()>,
+    followers: &Semaphore,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(reader.take(LINE_MAX as u64));
@@ -143,22 +153,11 @@ async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakS
     // Held to the end. Without one the process is closing: who asks so late asks the next holder.
     let Some(_answering) = answering.upgrade() else { return Ok(()) };
     let error = |message: String| Answer::Error { message };
-    let envelope: Envelope = match serde_json::from_slice(&line) {
-        Ok(envelope) => envelope,
-        Err(source) => {
-            let version = serde_json::from_slice::<serde_json::Value>(&line).ok();
-            let version = version.and_then(|value| value.get("v").and_then(serde_json::Value::as_u64));
-            let message = match version {
-                Some(found) if found > u64::from(PROTOCOL_VERSION) => format!(
-                    "the request has protocol version {found}, and the process that holds the journal speaks \
-                     version {PROTOCOL_VERSION}"
-                ),
-                _ => format!("the request cannot be read: {source}"),
-            };
-            return send(&mut writer, &error(message)).await;
-        }
+    let request = match understood(&line) {
+        Ok(request) => request,
+        Err(message) => return send(&mut writer, &error(message)).await,
     };
-    match envelope.request {
+    match request {
         Request::Hello => send(&mut writer, &Answer::Done).await,
         Request::Runs => {
             let answer = match History::runs(holder.history()).await {
@@ -173,11 +172,18 @@ async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakS
         },
         Request::Kept { run } => {
             let kept = History::kept(holder.history(), run).await;
-            let text = kept.and_then(|bytes| String::from_utf8(bytes).ok());
-            let raw = text.and_then(|text| serde_json::value::RawValue::from_string(text).ok());
-            send(&mut writer, &Answer::Kept(raw)).await
+            send(&mut writer, &Answer::Kept(kept.and_then(raw))).await
+        }
+        Request::Checkpoint { run } => {
+            let found = History::checkpoint(holder.history(), run).await;
+            let found = found.and_then(|(seq, body)| Some((seq, raw(body)?)));
+            send(&mut writer, &Answer::Checkpoint(found)).await
         }
         Request::Follow { run, from } => {
+            let Ok(_place) = followers.try_acquire() else {
+                let message = format!("{FOLLOWERS_MAX} terminals follow runs already: end one of them");
+                return send(&mut writer, &error(message)).await;
+            };
             // A client says nothing more, so that what comes next from it is its end: nobody is left to tell then.
             let gone = async {
                 let mut rest = [0; 64];
@@ -213,6 +219,23 @@ async fn connection(stream: UnixStream, holder: &Holder, answering: &mpsc::WeakS
     }
 }
 
+/// The request on a line, or why it is none. What has another version is not read: even what looks alike may mean
+/// something else there.
+fn understood(line: &[u8]) -> Result<Request, String> {
+    let value: serde_json::Value =
+        serde_json::from_slice(line).map_err(|error| format!("the request cannot be read: {error}"))?;
+    match value.get("v").and_then(serde_json::Value::as_u64) {
+        Some(found) if found != u64::from(PROTOCOL_VERSION) => Err(format!(
+            "the request has protocol version {found}, and the process that holds the journal speaks version \
+             {PROTOCOL_VERSION}: use the `runner` that it was started with, or let it end first"
+        )),
+        Some(_) => serde_json::from_slice::<Envelope>(line)
+            .map(|envelope| envelope.request)
+            .map_err(|error| format!("the request cannot be read: {error}")),
+        None => Err("the request cannot be read: it has no protocol version".to_owned()),
+    }
+}
+
 fn refused(problem: SubmitError) -> Answer {
     match problem {
         SubmitError::Refused(refusal) => Answer::Refused(refusal),
@@ -220,6 +243,11 @@ fn refused(problem: SubmitError) -> Answer {
         SubmitError::Stopping => Answer::Gone,
         other @ (SubmitError::History(_) | SubmitError::Drive(_)) => Answer::Error { message: chain(&other) },
     }
+}
+
+/// JSON as it is stored; what is none is left out.
+fn raw(bytes: Vec<u8>) -> Option<Box<RawValue>> {
+    RawValue::from_string(String::from_utf8(bytes).ok()?).ok()
 }
 
 /// An error and its causes in one line.
@@ -251,9 +279,7 @@ async fn events(
         };
         let count = stored.len() as u64;
         for (seq, body) in stored {
-            let Ok(record) =
-                String::from_utf8(body).map_err(drop).and_then(|t| RawValue::from_string(t).map_err(drop))
-            else {
+            let Some(record) = raw(body) else {
                 return Ok(Err(format!("event {seq} of run `{run}` is not JSON")));
             };
             send(writer, &Answer::Event(seq, record)).await?;
@@ -301,4 +327,44 @@ async fn send(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_version_is_read() {
+        assert!(matches!(understood(br#"{"v":1,"request":"hello"}"#), Ok(Request::Hello)));
+        for version in [0, 2, 99] {
+            let line = format!(r#"{{"v":{version},"request":"hello"}}"#);
+            let why = understood(line.as_bytes()).unwrap_err();
+            assert!(
+                why.contains(&format!("version {version},")) && why.contains("speaks version 1"),
+                "{why}"
+            );
+        }
+        for line in [&b""[..], b"hello", b"{\"v\":1,", b"{}", b"{\"v\":1,\"request\":\"fly\"}", b"\xff\xfe"] {
+            assert!(understood(line).unwrap_err().contains("cannot be read"));
+        }
+    }
+
+    /// Time stands still but where everybody waits, so that the bound costs no time.
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_let_go_at_the_bound() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let (_reader, mut writer) = ours.into_split();
+        let answer = Answer::Error { message: "x".repeat(100_000) };
+        let mut sent = 0;
+        let (error, waited) = loop {
+            let began = tokio::time::Instant::now();
+            match send(&mut writer, &answer).await {
+                Ok(()) => sent += 1,
+                Err(error) => break (error, began.elapsed()),
+            }
+            assert!(sent < 1_000, "a socket takes everything");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(waited >= WRITE_TIMEOUT && waited < WRITE_TIMEOUT * 2, "{waited:?}");
+    }
 }

@@ -1,0 +1,102 @@
+//! Exclusive resources seen from outside a run: what a step that is to come would wait for, and whose result a later
+//! step has undone on purpose. Pure, and decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::state::{State, Status};
+use crate::plan::StepId;
+use crate::plan::graph::Graph;
+
+/// An exclusive resource that a step would take, and what it would wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Claim {
+    /// The resource.
+    pub resource: String,
+    /// Who would own it.
+    pub owner: String,
+    /// The other owners that have to be gone first.
+    pub others: Vec<Other>,
+}
+
+/// Another owner of a resource that a step would take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Who.
+    pub owner: String,
+    /// The step before, or at the same time, that makes it let go; absent: it has let go, or nothing makes it.
+    pub freed_by: Option<StepId>,
+    /// It holds the resource when the step's turn comes, as far as the order of the plan says.
+    pub holds: bool,
+    /// Checks see whether it is gone.
+    pub checked: bool,
+}
+
+/// What the steps that are to come (`comes`, by their place) would take, walked through in the plan's order.
+pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Claim>> {
+    let steps = &state.definition.steps;
+    let mut holders = state.holders.clone();
+    let mut freed: BTreeMap<(String, String), StepId> = BTreeMap::new();
+    let mut found = vec![Vec::new(); steps.len()];
+    for &place in graph.order().iter().filter(|&&place| comes[place]) {
+        let step = &steps[place];
+        for (resource, owner) in &step.takes {
+            let gone = state.definition.resources.get(resource).map(|resource| &resource.gone);
+            let checked =
+                |other: &String| gone.and_then(|gone| gone.get(other)).is_some_and(|c| !c.is_empty());
+            let held = holders.entry(resource.clone()).or_default();
+            let named = gone.into_iter().flat_map(BTreeMap::keys);
+            let all: BTreeSet<&String> = held.iter().chain(named).filter(|other| *other != owner).collect();
+            let others = all.into_iter().map(|other| {
+                let to_come = || {
+                    let all = steps.iter().zip(comes).filter(|(_, comes)| **comes);
+                    let mut frees = all.filter(|(step, _)| step.frees.get(resource) == Some(other));
+                    frees.next().map(|(step, _)| step.id.clone())
+                };
+                // One that stands beside it in the graph may come later in the order.
+                let freed_by = freed.get(&(resource.clone(), other.clone())).cloned().or_else(to_come);
+                let holds = held.contains(other);
+                Other { owner: other.clone(), freed_by, holds, checked: checked(other) }
+            });
+            let others: Vec<Other> =
+                others.filter(|o| o.holds || o.checked || o.freed_by.is_some()).collect();
+            held.insert(owner.clone());
+            let (resource, owner) = (resource.clone(), owner.clone());
+            found[place].push(Claim { resource, owner, others });
+        }
+        for (resource, owner) in &step.frees {
+            holders.entry(resource.clone()).or_default().remove(owner);
+            freed.insert((resource.clone(), owner.clone()), step.id.clone());
+        }
+    }
+    found
+}
+
+/// The finished steps whose result a later finished step of the run has undone on purpose, with that step, as far as
+/// the run can know: the later one depends on the earlier and freed the resource for the owner that the earlier one
+/// took it for, or its action changes the same target. `targets` are the targets of actions that name one.
+pub fn undone_on_purpose(state: &State, targets: &BTreeMap<StepId, String>) -> BTreeMap<StepId, StepId> {
+    let graph = Graph::of(&state.definition);
+    let steps = &state.definition.steps;
+    // What held before is no doing of the run.
+    let acted = |place: &usize| matches!(state.steps[*place].status, Status::Done);
+    let mut found = BTreeMap::new();
+    for (place, step) in steps.iter().enumerate() {
+        if !matches!(state.steps[place].status, Status::Done | Status::Satisfied) {
+            continue;
+        }
+        let after = graph.descendants(place);
+        let later = graph.order().iter().copied().filter(|later| after.contains(later)).filter(acted);
+        let undoes = |later: &usize| {
+            let later = &steps[*later];
+            let frees = step.takes.iter().any(|(resource, owner)| later.frees.get(resource) == Some(owner));
+            let target = targets.get(&step.id);
+            frees || (target.is_some() && target == targets.get(&later.id))
+        };
+        if let Some(last) = later.filter(undoes).last() {
+            found.insert(step.id.clone(), steps[last].id.clone());
+        }
+    }
+    found
+}
