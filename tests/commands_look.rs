@@ -388,3 +388,172 @@ fn verify_finds_a_content_that_is_another() {
     assert_eq!(damaged.code, 1, "{damaged:?}");
     assert!(damaged.out.contains("damaged  p-1: event 1 names"), "{}", damaged.out);
 }
+
+/// The plan that ships, on a folder of the house.
+fn files(house: &House) -> String {
+    let plans = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/file.toml");
+    std::fs::copy(plans, house.path.join("plans/file.toml")).unwrap();
+    format!("folder={}/out", house.path.display())
+}
+
+#[test]
+fn the_own_probe_of_an_action_is_looked_at() {
+    let house = House::new();
+    let folder = files(&house);
+    let plan = |words: &[&str]| {
+        let said = house.run(&[&["--json", "plan", "plans/file.toml", "--var", &folder][..], words].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        objects(&said.out).remove(0)
+    };
+    let does = |ahead: &serde_json::Value| -> Vec<String> {
+        let steps = ahead["steps"].as_array().unwrap().iter();
+        steps.map(|step| step["does"].as_str().unwrap().to_owned()).collect()
+    };
+    let ahead = plan(&[]);
+    assert_eq!(does(&ahead), ["run", "run"], "{ahead}");
+    assert_eq!(ahead["looked"][0]["answer"]["verdict"], "absent", "{ahead}");
+    assert!(ahead["looked"][0]["check"].as_str().unwrap().contains("/out/motd"), "{ahead}");
+    assert_eq!(house.run(&["apply", "plans/file.toml", "--var", &folder]).code, 0);
+    assert_eq!(does(&plan(&[])), ["done", "done"]);
+    // A run that begins anew finds its goals reached.
+    assert_eq!(does(&plan(&["--new-run"])), ["satisfied", "satisfied"]);
+    let drift = || objects(&house.run(&["--json", "drift"]).out).remove(0);
+    assert_eq!(drift()["steps"][0]["drift"], "holds", "{}", drift());
+    house.write("out/motd", "something else\n");
+    let found = drift();
+    assert_eq!(
+        (&found["steps"][0]["drift"], &found["steps"][1]["drift"]),
+        (&"drifted".into(), &"drifted".into())
+    );
+    assert_eq!(found["steps"][0]["looked"][0]["purpose"], "probe", "{found}");
+    assert_eq!(does(&plan(&["--new-run"])), ["run", "satisfied"]);
+}
+
+/// Two steps that write the same file, the later one on purpose.
+const REPLACED: &str = r#"
+[[step]]
+id = "draft"
+forward = { action = "file", path = "../it", content = "draft" }
+
+[[step]]
+id = "final"
+forward = { action = "file", path = "../it", content = "final" }
+
+[[step]]
+id = "other"
+forward = { action = "file", path = "../other", content = "other" }
+"#;
+
+#[test]
+fn what_a_later_step_changed_on_purpose_has_not_drifted() {
+    let house = House::new();
+    house.plan("p", REPLACED);
+    assert_eq!(house.run(&["apply", "plans/p.toml"]).code, 0);
+    let drift = || {
+        let found = objects(&house.run(&["--json", "drift"]).out).remove(0);
+        let steps = found["steps"].as_array().unwrap().iter();
+        steps.map(|step| step["drift"].as_str().unwrap().to_owned()).collect::<Vec<String>>()
+    };
+    assert_eq!(drift(), ["replaced", "holds", "holds"]);
+    let text = house.run(&["drift"]).out;
+    assert!(text.contains("1 replaced on purpose") && text.contains("by step `final`"), "{text}");
+    house.write("it", "neither");
+    assert_eq!(drift(), ["replaced", "drifted", "holds"], "the last one that wrote it answers for it");
+}
+
+/// A resource that changes hands.
+const HANDS: &str = r#"
+[secrets]
+token = { env = "NOBODY_SET_THIS" }
+
+[resources."door"]
+owners = ["old", "new"]
+held_at_start = "old"
+gone.old = [{ check = "command", argv = ["true"] }]
+gone.new = [{ check = "command", argv = ["true"] }]
+
+[[step]]
+id = "close"
+frees = { door = "old" }
+forward = { action = "command", argv = ["true"], env = { T = "{{ secrets.token }}" } }
+compensate = "nothing"
+
+[[step]]
+id = "open"
+takes = { door = "new" }
+forward = { action = "command", argv = ["true"] }
+compensate = "nothing"
+"#;
+
+#[test]
+fn a_plan_foresees_waits_for_resources_and_missing_secrets() {
+    let house = House::new();
+    house.plan("p", HANDS);
+    let said = house.run(&["plan", "plans/p.toml"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.out.contains(
+            "takes `door` as `new`; waits until step `close` has made `old` let go and is seen to be gone"
+        ),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out.contains("Secrets that are missing") && said.out.contains("NOBODY_SET_THIS"),
+        "{}",
+        said.out
+    );
+    let ahead = objects(&house.run(&["--json", "plan", "plans/p.toml"]).out).remove(0);
+    assert_eq!(ahead["secrets_missing"][0]["name"], "token");
+    assert_eq!(ahead["steps"][1]["takes"][0]["others"][0]["freed_by"], "close");
+    assert_eq!(house.run(&["apply", "plans/p.toml"]).code, 2);
+}
+
+#[test]
+fn a_plan_of_a_new_run_is_saved_as_one() {
+    let house = House::new();
+    house.plan("p", TWO);
+    assert_eq!(house.run(&["apply", "plans/p.toml", "--until", "one"]).code, 0);
+    let open = house.run(&["plan", "plans/p.toml", "--new-run"]);
+    assert_eq!(open.code, 2, "{open:?}");
+    assert!(open.err.contains("still open"), "{}", open.err);
+    assert_eq!(house.run(&["apply", "plans/p.toml"]).code, 0);
+    assert_eq!(house.run(&["plan", "plans/p.toml", "--out", "old.plan"]).code, 0);
+    assert_eq!(house.run(&["apply", "old.plan", "--new-run"]).code, 2);
+    for name in ["a.plan", "b.plan"] {
+        assert_eq!(house.run(&["plan", "plans/p.toml", "--new-run", "--out", name]).code, 0);
+    }
+    assert_eq!(house.run(&["apply", "a.plan"]).code, 0);
+    assert_eq!(house.read("log"), "one\ntwo\none\ntwo\n");
+    let stale = house.run(&["apply", "b.plan"]);
+    assert_eq!(stale.code, 2, "{stale:?}");
+    assert!(stale.err.contains("p-1") && stale.err.contains("p-2"), "{}", stale.err);
+}
+
+#[test]
+fn a_cancelled_or_failing_way_back_shows_what_each_system_looks_like_now() {
+    let house = House::new();
+    let gate = "approve = \"Go on?\"\nforward = { action = \"command\", argv = [\"true\"] }\ncompensate = \"nothing\"\n";
+    let looked =
+        "[[step]]\nid = \"it\"\nforward = { action = \"file\", path = \"../it\", content = \"it\" }\n";
+    house.plan("c", &format!("{looked}[[step]]\nid = \"gate\"\n{gate}"));
+    assert_eq!(house.run(&["apply", "plans/c.toml"]).code, 4);
+    let said = house.run(&["cancel", "c"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.out.contains("What each system looks like now") && said.out.contains("/it: holds"),
+        "{}",
+        said.out
+    );
+    let said = objects(&house.run(&["--json", "cancel", "c"]).out);
+    assert_eq!((&said[0]["type"], &said[0]["changed"]), (&"recorded".into(), &false.into()));
+
+    let failing = "[[step]]\nid = \"it\"\nforward = { action = \"command\", argv = [\"true\"] }\n\
+        probe = { check = \"command\", argv = [\"test\", \"-e\", \"../made\"] }\n\
+        compensate = { action = \"command\", argv = [\"false\"] }\n";
+    house.plan("r", failing);
+    assert_eq!(house.run(&["apply", "plans/r.toml"]).code, 0);
+    let said = house.run(&["rollback", "r", "-y"]);
+    assert_eq!(said.code, 6, "{said:?}");
+    assert!(said.out.contains("What each system looks like now"), "{}", said.out);
+}

@@ -75,6 +75,11 @@ impl Canvas {
         }
     }
 
+    /// Puts lines in the place of the block, without indicatif.
+    pub(super) fn put(&self, lines: Vec<String>) -> io::Result<()> {
+        self.lock().write(&[], lines)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
