@@ -244,6 +244,9 @@ fn who_says_nothing_or_nonsense_or_stops_reading_disturbs_nobody() {
         b"{\"v\":1,\"request\":\"fly\"}\n",
         b"\xff\xfe\n",
         b"{\"v\":99,\"request\":\"land\"}\n",
+        b"{\"v\":99,\"request\":\"hello\"}\n",
+        b"{\"v\":0,\"request\":\"runs\"}\n",
+        b"{\"request\":\"runs\"}\n",
     ] {
         let mut stream = connect();
         stream.write_all(nonsense).unwrap();

@@ -218,8 +218,13 @@ async fn remote(
     plan: Option<&str>,
 ) -> Result<u8, Fail> {
     let assume_yes = submission.terms.assume_yes;
+    // What happened before is not told again, as it would not be without a holder.
+    let known = match &submission.target {
+        Target::Existing(run) => Some(history::state(client, bodies, run).await?),
+        Target::New(_) => None,
+    };
     let answer = client.ask_once(Request::Submit(Box::new(submission))).await?;
-    let run = match answer {
+    let (run, known) = match answer {
         Answer::Submitted { run, attached } => {
             let verb = if attached { "is driven already by" } else { "was submitted to" };
             session.note(&format!(
@@ -231,7 +236,7 @@ async fn remote(
                     "`-y` answers nothing in a run that is driven elsewhere; `runner approve {run} STEP` does"
                 ));
             }
-            run
+            (run, known.filter(|_| !attached))
         }
         Answer::Refused(refusal) => return Err(refusal.into()),
         Answer::Running { run } => return Err(driver::SubmitError::Running { run }.into()),
@@ -239,10 +244,16 @@ async fn remote(
         Answer::Error { message } => return Err(Fail::unexpected(message)),
         other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
     };
-    // The run's first event makes the state that the others are folded into.
-    let first = history::events(client, bodies, &run, 1, 1).await?;
-    let first = first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
-    let state = saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?;
+    let state = match known {
+        Some(state) => state,
+        // The run's first event makes the state that the others are folded into.
+        None => {
+            let first = history::events(client, bodies, &run, 1, 1).await?;
+            let first =
+                first.first().ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
+            saga::open(first).map_err(|error| Fail::unexpected(error.to_string()))?
+        }
+    };
     let (rested, rest) = follow::remote(session, client, bodies, folder, state, shared).await?;
     if let Some(rest) = &rest {
         if let Some(refusal) = &rest.refused {
