@@ -242,13 +242,22 @@ fn bars(model: &Model) -> Vec<String> {
 
 #[test]
 fn bars_depend_on_the_present_alone() {
-    let story = fifty();
+    let mut story = fifty();
+    let asked =
+        |what: &(_, runner::saga::Event)| what.1.what.step().is_some_and(|step| *step == id("camera-30"));
+    let request = story.told.iter().find(|what| asked(what)).unwrap().1.seq;
+    story.step(
+        "camera-30",
+        StepEvent::Approved { request, by: "alice@maple".to_owned(), note: String::new() },
+    );
+    story.step("camera-30", StepEvent::GateOpened { request, evidence: Vec::new() });
+    story.started("camera-30", FORWARD, 1);
     let last = story.told.len() - 1;
     for rows in [24, 60] {
         let model = Model::new(rows, 80);
         let mut old = model.reporter(Look::default());
-        // Forward, where steps come and one that asks moves to the top, and back again.
-        for at in (0..=last).chain((0..last).rev()).chain([last, 3, last, 50, 10]) {
+        // Forward, where steps come and one that is asked about starts, from the top to its place; and back again.
+        for at in (0..=last).chain((0..last).rev()).chain([last, last - 3, last, 3, last, 50, 10]) {
             let (state, event) = &story.told[at];
             old.tick(state, &event.at);
             let fresh = Model::new(rows, 80);
