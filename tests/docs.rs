@@ -102,7 +102,7 @@ fn every_plan_shown_loads() {
                 },
             };
             if let Err(errors) = load(&request) {
-                let errors: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 panic!("docs/{page}:\n{text}\n{}", errors.join("\n"));
             }
             seen += 1;
