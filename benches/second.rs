@@ -5,7 +5,13 @@
 //! Where that time goes is taken apart: a process that does nothing, the same with a journal that nobody holds, and a
 //! question over the socket without a process.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a bench")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a bench"
+)]
 
 use std::fmt::Write as _;
 use std::fs;

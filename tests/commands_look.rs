@@ -392,7 +392,7 @@ fn verify_finds_a_content_that_is_another() {
 /// The plan that ships, on a folder of the house.
 fn files(house: &House) -> String {
     let plans = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/file.toml");
-    std::fs::copy(plans, house.path.join("plans/file.toml")).unwrap();
+    std::fs::copy(plans, house.path.join("plans/file.toml")).expect("the plan that ships is there");
     format!("folder={}/out", house.path.display())
 }
 

@@ -1,6 +1,8 @@
 //! Goal: whatever a command writes with `--json` is in `schema/events.schema.json`. Method: the binary from outside,
 //! every command in good and in bad hours; every line is judged, and every kind of object is seen.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod worlds_support;
 
 #[path = "support/json_schema.rs"]

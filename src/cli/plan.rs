@@ -25,7 +25,8 @@ const CHANGES: u8 = 10;
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner plan plans/hello.toml\n  \
-    runner plan plans/hello.toml --out hello.plan    (then: runner apply hello.plan)\n  \
+    runner plan plans/hello.toml --out hello.plan\n  \
+    runner apply hello.plan\n  \
     runner plan plans/hello.toml --detailed-exitcode    (10: something would change)\n\n\
     Looks at every probe, at most 5 s each, opens no run and makes no journal. Of each step it says what would happen, \
     what it would wait for, and whether it can be undone, by what, until when; and which secrets are missing.")]

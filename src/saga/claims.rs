@@ -87,14 +87,14 @@ pub fn undone_on_purpose(state: &State, targets: &BTreeMap<StepId, String>) -> B
             continue;
         }
         let after = graph.descendants(place);
-        let later = graph.order().iter().copied().filter(|later| after.contains(later)).filter(acted);
+        let mut later = graph.order().iter().copied().filter(|later| after.contains(later)).filter(acted);
         let undoes = |later: &usize| {
             let later = &steps[*later];
             let frees = step.takes.iter().any(|(resource, owner)| later.frees.get(resource) == Some(owner));
             let target = targets.get(&step.id);
             frees || (target.is_some() && target == targets.get(&later.id))
         };
-        if let Some(last) = later.filter(undoes).last() {
+        if let Some(last) = later.rfind(undoes) {
             found.insert(step.id.clone(), steps[last].id.clone());
         }
     }
