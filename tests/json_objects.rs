@@ -121,6 +121,8 @@ fn every_line_of_every_command_conforms() {
         (0, &["events", "bad", "--follow"]),
         (0, &["runs"]),
         (0, &["runs", "verify"]),
+        (0, &["runs", "archive", "gate-1"]),
+        (0, &["runs", "prune", "gate-1", "-y"]),
         (2, &["resolve", "good", "one", "--as", "done"]),
         (2, &["status", "goood"]),
         (2, &["why", "good", "nothing"]),

@@ -181,7 +181,13 @@ async fn looks_share_a_connection_and_what_changes_something_has_its_own() {
         acted(world.actions.act(call).await);
     }
     let connections: Vec<usize> = server.asked().iter().map(|asked| asked.connection).collect();
-    assert_eq!(connections, [1, 1, 1, 2, 3]);
+    // A connection is free again a moment after the answer was read, so a look that is quicker makes another.
+    let (looks, changes) = connections.split_at(3);
+    assert!(looks[1] == looks[0] || looks[2] == looks[1] || looks[2] == looks[0], "{connections:?}");
+    assert!(
+        changes[0] != changes[1] && changes.iter().all(|change| !looks.contains(change)),
+        "{connections:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,7 @@ pub(super) async fn run(session: &Session, args: &RollbackArgs) -> Result<u8, Fa
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
     if args.dry_run {
-        let shown = dry_run(session, args, &access).await;
+        let shown = dry_run(session, args, &access, &folder).await;
         access.close().await;
         return shown;
     }
@@ -131,7 +131,12 @@ async fn prepare(
 }
 
 /// Shows what a rollback would do, and what would make it refuse. Changes nothing.
-async fn dry_run(session: &Session, args: &RollbackArgs, access: &Access) -> Result<u8, Fail> {
+async fn dry_run(
+    session: &Session,
+    args: &RollbackArgs,
+    access: &Access,
+    folder: &std::path::Path,
+) -> Result<u8, Fail> {
     let state = super::drift::state(access, args.run.as_deref()).await?;
     let wish = Command::Rollback { to: args.to.clone(), parallel: args.parallel };
     let mut refused = Vec::new();
@@ -146,6 +151,10 @@ async fn dry_run(session: &Session, args: &RollbackArgs, access: &Access) -> Res
         let names = driver::secrets_of_rollback(&state.definition);
         if let Err(errors) = driver::Secrets::resolve(&state.definition, Some(&names)) {
             refused.extend(errors.iter().map(ToString::to_string));
+        }
+        let readable = driver::pre_images_readable(&state, &undo, access.bodies(), &keys(folder));
+        if let Err((step, error)) = readable {
+            refused.push(format!("what was there before step `{step}` cannot be brought back: {error}"));
         }
         match &args.cwd {
             Some(cwd) if !cwd.is_dir() => refused.push(format!("there is no folder `{}`", cwd.display())),

@@ -86,9 +86,12 @@ pub(super) fn as_it_is(mut state: State, now: crate::saga::Stamp) -> State {
         });
         let what = What::RunResumed { token: state.token + 1, by: String::new(), terms };
         let event = Event { seq: state.seq + 1, at: now, what };
+        let (last, seq) = (state.last, state.seq);
         if running && fold(&mut state, &event).is_err() {
             tracing::debug!("the state cannot be shown as cut off");
         }
+        // Nothing was recorded by it.
+        (state.last, state.seq) = (last, seq);
     }
     state
 }

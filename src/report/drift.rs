@@ -104,7 +104,7 @@ pub fn drift_text(seen: &Seen<'_>, look: &Look) -> String {
     }
     let of = |which: Drift| drift.iter().filter(|(_, found)| *found == which).count();
     let mut text = format!(
-        "{}: {} drifted, {} hold{}, {} not looked at, {} without a check\n\n",
+        "{}: {} drifted, {} as it was left{}, {} not looked at, {} without a check\n\n",
         state.run,
         of(Drift::Drifted),
         of(Drift::Holds),

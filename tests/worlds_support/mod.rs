@@ -217,6 +217,11 @@ pub fn as_nobody(house: &House, prepare: &str, words: &[&str]) -> Option<Said> {
     }
 }
 
+/// Says that something is only tried with `RUNNER_FULL=1`.
+pub fn only_in_full(why: &str) {
+    loud::say(why);
+}
+
 /// Says loudly that something is not proved here.
 pub fn skipped(why: &str) {
     loud::skip(why);

@@ -203,7 +203,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         } else {
             Vec::new()
         };
-        let names: Vec<String> = operations.iter().map(described).collect();
+        let names: Vec<String> =
+            operations.iter().map(|check| self.renderer.text(state, &described(check))).collect();
         let answers = self.answers(&operations);
         Box::pin(async move {
             let answers = answers.await;
