@@ -214,7 +214,7 @@ fn drift_tells_gone_from_not_looked() {
     // A finished, unchanged plan says the same, and does nothing about it.
     let again = house.run(&["apply", "plans/p.toml"]);
     assert_eq!(again.code, 0);
-    assert!(again.out.contains("1 drifted, 1 hold, 1 not looked at"), "{}", again.out);
+    assert!(again.out.contains("1 drifted, 1 as it was left, 1 not looked at"), "{}", again.out);
     assert!(!house.path.join("lost").exists());
     assert_eq!(everything(&house), before);
     assert_eq!(house.run(&["drift", "nothing"]).code, 2);
