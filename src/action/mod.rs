@@ -3,8 +3,8 @@
 //! Knows neither journal nor reporters, and no action knows another's inside. An action keeps P3 by leaving a handle
 //! that [`settle`](Actions::settle) finds again, and P7 by redacting whatever it gives back.
 //!
-//! What every action can do is [`Action`]. Two things more it may offer: a [`Probe`], which computes from the world
-//! whether the goal holds already, and an [`Inverse`], which takes a [`PreImage`] before the first attempt and goes
+//! What every action can do is `Action`. Two things more it may offer: a `Probe`, which computes from the world
+//! whether the goal holds already, and an `Inverse`, which takes a [`PreImage`] before the first attempt and goes
 //! back to it. The catalog says of each action which it offers (`own_probe`, `own_inverse`); a test below sees that
 //! both say the same. Start reading at [`Actions::act`].
 

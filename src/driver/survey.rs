@@ -79,7 +79,7 @@ impl<W: World> Survey<W> {
         named.collect()
     }
 
-    /// Looks at everything at once, at most [`LOOKS_MAX`] checks at a time; the findings stand in the order of the
+    /// Looks at everything at once, at most `LOOKS_MAX` checks at a time; the findings stand in the order of the
     /// questions. May be dropped.
     pub async fn look(&self, state: &State, questions: Vec<Glance>) -> Vec<Finding> {
         self.look_until(state, questions, std::future::pending()).await

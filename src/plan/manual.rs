@@ -1,5 +1,5 @@
 //! The manual page `docs/plan-file.md`, made from what the loader itself reads by: [`keys`](super::keys) and
-//! [`catalog`](super::catalog). What stands between the tables is written by hand, in `manual.md`.
+//! [`catalog`]. What stands between the tables is written by hand, in `manual.md`.
 //!
 //! A line `<!-- keys: NAME -->` there is replaced by the keys of that group, `<!-- actions -->` and `<!-- checks -->`
 //! by every action and check.

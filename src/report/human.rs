@@ -47,7 +47,7 @@ pub(super) fn exact(at: &Stamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// The moment so many milliseconds from `now`, for programs: as [`exact`].
+/// The moment so many milliseconds from `now`, for programs: as `exact`.
 pub fn in_ms(now: &Stamp, ms: u64) -> String {
     exact(&Stamp { wall_ms: now.wall_ms.saturating_add_unsigned(ms), ..*now })
 }
