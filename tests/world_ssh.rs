@@ -411,7 +411,7 @@ async fn each_refusal_is_told_apart() {
     sshd.stop();
     let (class, message, _) = refused(&world).await;
     assert!(class == FailureClass::Transient && message.contains("refuses the connection"), "{message}");
-    world.hosts.get_mut("box").unwrap().address = "root@no-such-host.invalid".to_owned();
+    world.places.hosts.get_mut("box").unwrap().address = "root@no-such-host.invalid".to_owned();
     let (class, message, _) = refused(&world).await;
     assert!(class == FailureClass::Transient && message.contains("cannot be resolved"), "{message}");
     assert_eq!(fs::read_dir(world.folder.path().join("run")).unwrap().count(), 0);
@@ -429,10 +429,10 @@ async fn a_password_is_never_asked_for() {
     let mut sshd = sshd;
     sshd.refuse_keys();
     sshd.restart();
-    let mut hosts = world.hosts.clone();
-    hosts.get_mut("box").unwrap().address = "nobody@127.0.0.1".to_owned();
+    let mut places = world.places.clone();
+    places.hosts.get_mut("box").unwrap().address = "nobody@127.0.0.1".to_owned();
     let mut call = world.call("a", 1, ssh(json!({ "argv": ["true"] })));
-    call.hosts = std::sync::Arc::new(hosts);
+    call.places = std::sync::Arc::new(places);
     let (class, message, _) = failed(world.actions.act(call).await);
     assert!(class == FailureClass::Permanent && message.contains("asks for a password"), "{message}");
 }
@@ -495,7 +495,7 @@ async fn sudo_is_asked_for_without_a_password() {
         support::skip::skip("sudo is not there or asks for a password: apt-get install sudo");
         return;
     }
-    world.hosts.get_mut("box").unwrap().sudo = true;
+    world.places.hosts.get_mut("box").unwrap().sudo = true;
     // Root's home folder is the real one there: a journal of its own, removed at the end.
     let journal = format!("test-{}", std::process::id());
     let folder = world.folder.path().join("other");

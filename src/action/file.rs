@@ -49,7 +49,7 @@ fn wanted(call: &Call) -> Result<Wanted, String> {
         _ => return Err("`file` needs exactly one of `content`, `source`, `absent = true`".to_owned()),
     };
     Ok(Wanted {
-        place: fields.place(&call.hosts, &call.folder)?,
+        place: fields.place(&call.places.hosts, &call.folder)?,
         content,
         mode: fields.mode()?,
         parents: fields.flag("parents")?,
@@ -86,7 +86,7 @@ impl Action for File {
     }
 
     fn settle(&self, transport: Transport, call: Call) -> BoxFuture<'static, Settlement> {
-        let place = match Fields::new(&call.operation).place(&call.hosts, &call.folder) {
+        let place = match Fields::new(&call.operation).place(&call.places.hosts, &call.folder) {
             Ok(place) => place,
             Err(message) => {
                 return ready(Settlement::Unproved { reason: shown(&message, &call.redactor) });
@@ -137,7 +137,7 @@ impl Probe for File {
 
 impl Inverse for File {
     fn target(&self, call: &Call) -> Result<String, String> {
-        let place = Fields::new(&call.operation).place(&call.hosts, &call.folder)?;
+        let place = Fields::new(&call.operation).place(&call.places.hosts, &call.folder)?;
         Ok(target(&place))
     }
 
@@ -285,7 +285,7 @@ fn read_back(call: &Call, pre_image: &PreImage) -> Result<Back, String> {
     for key in ["path", "host"] {
         named.fields.insert(key.to_owned(), value.get(key).cloned().ok_or_else(strange)?);
     }
-    let place = Fields::new(&named).place(&call.hosts, Path::new("/"))?;
+    let place = Fields::new(&named).place(&call.places.hosts, Path::new("/"))?;
     let Some(file) = value.get("file") else {
         let missing: Vec<String> = value
             .get("missing")

@@ -19,7 +19,7 @@ impl Action for Ssh {
             let fields = Fields::new(&call.operation);
             let read = || {
                 Ok::<_, String>((
-                    fields.target(&call.hosts)?,
+                    fields.target(&call.places.hosts)?,
                     fields.launch(&call.bodies)?,
                     fields.outputs()?,
                     fields.on_stop(OnStop::Stop)?,
@@ -41,7 +41,7 @@ impl Action for Ssh {
         Box::pin(async move {
             let fields = Fields::new(&call.operation);
             let (target, outputs) =
-                match fields.target(&call.hosts).and_then(|target| Ok((target, fields.outputs()?))) {
+                match fields.target(&call.places.hosts).and_then(|target| Ok((target, fields.outputs()?))) {
                     Ok(read) => read,
                     Err(message) => return Settlement::Unproved { reason: shown(&message, &call.redactor) },
                 };

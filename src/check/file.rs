@@ -21,7 +21,7 @@ enum Wanted {
 
 fn wanted(look: &Look) -> Result<(FilePlace, Wanted, Option<u32>), String> {
     let fields = Fields::new(&look.operation);
-    let place = fields.place(&look.hosts, &look.folder)?;
+    let place = fields.place(&look.places.hosts, &look.folder)?;
     let mut all = Vec::new();
     all.extend(fields.text("content")?.map(|text| Wanted::Content(text.into_bytes())));
     all.extend(fields.recorded("source", &look.bodies)?.map(Wanted::Content));

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::plan::recorded::{Host, Operation};
+use crate::plan::recorded::{Operation, Places};
 use crate::saga::{Answer, Verdict};
 use crate::transport::{Redactor, Transport};
 
@@ -36,8 +36,8 @@ pub struct Look {
     pub folder: PathBuf,
     /// Replaces the `cwd` of local commands (`--cwd`).
     pub cwd_override: Option<PathBuf>,
-    /// The plan's hosts, rendered.
-    pub hosts: Arc<BTreeMap<String, Host>>,
+    /// The plan's hosts, clusters and brokers, rendered.
+    pub places: Arc<Places>,
     /// Recorded contents of files, by the absolute path in the field that names them.
     pub bodies: Arc<BTreeMap<String, Vec<u8>>>,
     /// Knows the secrets.

@@ -15,7 +15,7 @@ impl Check for Ssh {
         Box::pin(async move {
             let fields = Fields::new(&look.operation);
             let read =
-                fields.target(&look.hosts).and_then(|target| Ok((target, fields.launch(&look.bodies)?)));
+                fields.target(&look.places.hosts).and_then(|target| Ok((target, fields.launch(&look.bodies)?)));
             let (target, launch) = match read {
                 Ok(read) => read,
                 Err(message) => return unknown(&message, &look.redactor),

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::secrets::Secrets;
 use crate::action::Call;
 use crate::check::Look;
 use crate::journal::Bodies;
-use crate::plan::recorded::{Compensate, Definition, Host, Operation, Step};
+use crate::plan::recorded::{Broker, Compensate, Definition, Operation, Places, Step};
 use crate::plan::template::{self, Scope};
 use crate::saga::{AttemptKey, Direction, Outputs, State};
 use crate::transport::Stop;
@@ -28,12 +30,12 @@ pub(super) struct Renderer {
     pub(super) stop: Stop,
     pub(super) bodies: Bodies,
     files: Arc<BTreeMap<String, Vec<u8>>>,
-    no_hosts: Arc<BTreeMap<String, Host>>,
+    no_places: Arc<Places>,
 }
 
 impl Renderer {
     pub(super) fn new(secrets: Secrets, cwd: Option<PathBuf>, stop: Stop, bodies: Bodies) -> Self {
-        Self { secrets, cwd, stop, bodies, files: Arc::default(), no_hosts: Arc::default() }
+        Self { secrets, cwd, stop, bodies, files: Arc::default(), no_places: Arc::default() }
     }
 
     /// Reads the recorded contents of the files that a definition names.
@@ -99,19 +101,34 @@ impl Renderer {
         template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned())
     }
 
-    fn hosts(&self, state: &State) -> Result<Arc<BTreeMap<String, Host>>, String> {
-        if state.definition.hosts.is_empty() {
-            return Ok(Arc::clone(&self.no_hosts));
+    /// The plan's places, rendered; of the brokers only the one that the operation names, because it needs a secret.
+    fn places(&self, state: &State, operation: &Operation) -> Result<Arc<Places>, String> {
+        let Definition { hosts, clusters, brokers, .. } = &*state.definition;
+        if hosts.is_empty() && clusters.is_empty() && brokers.is_empty() {
+            return Ok(Arc::clone(&self.no_places));
         }
-        let mut hosts = BTreeMap::new();
-        for (name, host) in &state.definition.hosts {
-            let value = serde_json::to_value(host).map_err(|error| error.to_string())?;
+        Ok(Arc::new(Places {
+            hosts: self.section(state, "host", hosts)?,
+            clusters: self.section(state, "cluster", clusters)?,
+            brokers: self.section(state, "broker", &broker_of(brokers, operation))?,
+        }))
+    }
+
+    /// One section of the plan, rendered.
+    fn section<T: Serialize + DeserializeOwned>(
+        &self,
+        state: &State,
+        what: &str,
+        section: &BTreeMap<String, T>,
+    ) -> Result<BTreeMap<String, T>, String> {
+        let render = |(name, place): (&String, &T)| {
+            let value = serde_json::to_value(place).map_err(|error| error.to_string())?;
             let wanted = mentions_steps(&value);
             let value = self.with_scope(state, wanted, |scope| template::render(&value, scope))?;
-            let host = serde_json::from_value(value).map_err(|error| format!("host `{name}`: {error}"))?;
-            hosts.insert(name.clone(), host);
-        }
-        Ok(Arc::new(hosts))
+            let place = serde_json::from_value(value).map_err(|error| format!("{what} `{name}`: {error}"))?;
+            Ok((name.clone(), place))
+        };
+        section.iter().map(render).collect()
     }
 
     fn operation(&self, state: &State, operation: &Operation) -> Result<Operation, String> {
@@ -142,7 +159,7 @@ impl Renderer {
             timeout: Duration::from_millis(step.timeout_ms),
             folder: PathBuf::from(&state.definition.folder),
             cwd_override: self.cwd.clone(),
-            hosts: self.hosts(state)?,
+            places: self.places(state, operation)?,
             bodies: Arc::clone(&self.files),
             redactor: self.secrets.redactor().clone(),
             secret: !template::secrets_of_operation(operation).is_empty(),
@@ -165,6 +182,7 @@ impl Renderer {
     /// A template that cannot be rendered.
     pub(super) fn look(&self, state: &State, operation: &Operation) -> Result<Look, String> {
         let secret = !template::secrets_of_operation(operation).is_empty();
+        let places = self.places(state, operation)?;
         let operation = self.operation(state, operation)?;
         let timeout = operation.fields.get("timeout").and_then(Value::as_str);
         Ok(Look {
@@ -175,11 +193,18 @@ impl Renderer {
             secret,
             folder: PathBuf::from(&state.definition.folder),
             cwd_override: self.cwd.clone(),
-            hosts: self.hosts(state)?,
+            places,
             bodies: Arc::clone(&self.files),
             redactor: self.secrets.redactor().clone(),
         })
     }
+}
+
+/// The broker that an operation names: the password of another one need not be known.
+fn broker_of(brokers: &BTreeMap<String, Broker>, operation: &Operation) -> BTreeMap<String, Broker> {
+    let named = operation.fields.get("broker").and_then(Value::as_str);
+    let found = named.and_then(|name| brokers.get_key_value(name));
+    found.map(|(name, broker)| (name.clone(), broker.clone())).into_iter().collect()
 }
 
 /// Whether a template in here may refer to another step's outputs.

@@ -9,6 +9,7 @@
 //! a change that an older binary would misread raises [`DEFINITION_VERSION`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -144,6 +145,30 @@ pub struct Broker {
     /// Password, a template over `secrets`.
     #[serde(default)]
     pub password: Option<String>,
+}
+
+/// The plan's places with every template rendered: what the fields `host`, `cluster` and `broker` name. A broker's
+/// password is in clear here, so this is never stored or shown.
+#[derive(Clone, Default, PartialEq)]
+pub struct Places {
+    /// Machines reached over ssh, by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// Kubernetes clusters, by name.
+    pub clusters: BTreeMap<String, Cluster>,
+    /// MQTT brokers, by name.
+    pub brokers: BTreeMap<String, Broker>,
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let brokers: Vec<&String> = self.brokers.keys().collect();
+        formatter
+            .debug_struct("Places")
+            .field("hosts", &self.hosts)
+            .field("clusters", &self.clusters)
+            .field("brokers", &brokers)
+            .finish()
+    }
 }
 
 /// Something that only one owner may have at a time.

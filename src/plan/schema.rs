@@ -230,6 +230,7 @@ fn field_takes(field: &Field) -> Value {
         FieldType::File => (json!({ "type": "string", "minLength": 1 }), Some(json!("files/it.sh"))),
         FieldType::Folder => (json!({ "type": "string", "minLength": 1 }), Some(json!("work"))),
         FieldType::Host => (json!({ "type": "string" }), Some(json!("still-fawn"))),
+        FieldType::Cluster | FieldType::Broker => (json!({ "type": "string" }), Some(json!("home"))),
         FieldType::OneOf(words) => (json!({ "enum": words }), None),
         FieldType::Path => {
             (json!({ "type": "string", "minLength": 1 }), Some(json!("/etc/frigate/config.yml")))

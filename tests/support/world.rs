@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use runner::action::{Actions, Call};
 use runner::check::{Checks, Look};
-use runner::plan::recorded::{Host, Operation};
+use runner::plan::recorded::{Host, Operation, Places};
 use runner::plan::{PlanName, RunId, StepId};
 use runner::saga::{AttemptKey, Direction, Outcome, Trace};
 use runner::transport::{Redactor, Stop, Transport, TransportOptions};
@@ -23,7 +23,7 @@ pub struct World {
     pub transport: Transport,
     pub actions: Actions,
     pub checks: Checks,
-    pub hosts: BTreeMap<String, Host>,
+    pub places: Places,
     pub secrets: Vec<String>,
 }
 
@@ -36,11 +36,11 @@ impl World {
     pub fn open(folder: TempDir, token: u64) -> Self {
         let transport = open(folder.path().to_owned(), token);
         let (actions, checks) = (Actions::new(transport.clone()), Checks::new(transport.clone()));
-        Self { folder, transport, actions, checks, hosts: BTreeMap::new(), secrets: Vec::new() }
+        Self { folder, transport, actions, checks, places: Places::default(), secrets: Vec::new() }
     }
 
     pub fn with_host(mut self, sshd: &Sshd) -> Self {
-        self.hosts.insert("box".to_owned(), host(sshd));
+        self.places.hosts.insert("box".to_owned(), host(sshd));
         self
     }
 
@@ -60,7 +60,7 @@ impl World {
             timeout: Duration::from_secs(60),
             folder: self.folder.path().to_owned(),
             cwd_override: None,
-            hosts: Arc::new(self.hosts.clone()),
+            places: Arc::new(self.places.clone()),
             bodies: Arc::default(),
             redactor: Redactor::new(&self.secrets),
             secret: false,
@@ -74,7 +74,7 @@ impl World {
             timeout: Duration::from_secs(30),
             folder: self.folder.path().to_owned(),
             cwd_override: None,
-            hosts: Arc::new(self.hosts.clone()),
+            places: Arc::new(self.places.clone()),
             bodies: Arc::default(),
             redactor: Redactor::new(&self.secrets),
             secret: false,

@@ -31,6 +31,10 @@ pub enum FieldType {
     Folder,
     /// The name of a host of the plan.
     Host,
+    /// The name of a cluster of the plan.
+    Cluster,
+    /// The name of a broker of the plan.
+    Broker,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A path: on a step with `host` absolute there; else relative to the plan file and recorded absolute. Nothing is
@@ -68,6 +72,8 @@ impl FieldType {
             | FieldType::File
             | FieldType::Folder
             | FieldType::Host
+            | FieldType::Cluster
+            | FieldType::Broker
             | FieldType::OneOf(_)
             | FieldType::Path
             | FieldType::Mode

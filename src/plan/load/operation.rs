@@ -12,7 +12,7 @@ use super::table::{
 };
 use super::texts::Use;
 use crate::plan::catalog::{self, Field, FieldType, Kind};
-use crate::plan::diagnostic::{help_for, list};
+use crate::plan::diagnostic::{Problems, help_for, list};
 use crate::plan::recorded::Operation;
 
 /// One action or check that was read.
@@ -189,13 +189,13 @@ impl<'d> Loader<'d, '_> {
                 self.absolute(text, using).map(|path| Value::String(path.text))
             }
             FieldType::Host => {
-                let text = text(item, &mut self.problems)?;
-                if !self.hosts.contains(&text.text) {
-                    let help = help_for("hosts", &text.text, self.hosts.iter().map(String::as_str));
-                    let message = format!("there is no host `{}`", text.text);
-                    self.problems.add_help(&text.span, "unknown-host", message, help);
-                }
-                Some(Value::String(text.text))
+                named(item, ("host", "hosts", "unknown-host"), &self.hosts, &mut self.problems)
+            }
+            FieldType::Cluster => {
+                named(item, ("cluster", "clusters", "unknown-cluster"), &self.clusters, &mut self.problems)
+            }
+            FieldType::Broker => {
+                named(item, ("broker", "brokers", "unknown-broker"), &self.brokers, &mut self.problems)
             }
             FieldType::OneOf(words) => {
                 let text = text(item, &mut self.problems)?;
@@ -303,6 +303,22 @@ impl<'d> Loader<'d, '_> {
         }
         Some(Value::Object(outputs))
     }
+}
+
+/// The name of an entry of one of the plan's sections; `words` are what it is, its section, and the diagnostic's code.
+fn named(
+    item: Entry<'_>,
+    words: (&str, &str, &'static str),
+    known: &BTreeSet<String>,
+    problems: &mut Problems<'_>,
+) -> Option<Value> {
+    let (what, section, code) = words;
+    let text = text(item, problems)?;
+    if !known.contains(&text.text) {
+        let help = help_for(section, &text.text, known.iter().map(String::as_str));
+        problems.add_help(&text.span, code, format!("there is no {what} `{}`", text.text), help);
+    }
+    Some(Value::String(text.text))
 }
 
 /// The place of a field's texts.

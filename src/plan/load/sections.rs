@@ -149,6 +149,7 @@ impl<'d> Loader<'d, '_> {
     pub(super) fn read_clusters(&mut self, plan: &Table<'d>) -> BTreeMap<String, Cluster> {
         let mut clusters = BTreeMap::new();
         for entry in self.section(plan, "clusters") {
+            self.clusters.insert(entry.name().to_owned());
             let what = format!("cluster `{}`", entry.name());
             let Some(table) = Table::of(entry, what, &keys::CLUSTER, &mut self.problems) else {
                 continue;
@@ -165,6 +166,7 @@ impl<'d> Loader<'d, '_> {
     pub(super) fn read_brokers(&mut self, plan: &Table<'d>) -> BTreeMap<String, Broker> {
         let mut brokers = BTreeMap::new();
         for entry in self.section(plan, "brokers") {
+            self.brokers.insert(entry.name().to_owned());
             let what = format!("broker `{}`", entry.name());
             let Some(table) = Table::of(entry, what, &keys::BROKER, &mut self.problems) else { continue };
             let url = self.required(&table, "url").unwrap_or_default();

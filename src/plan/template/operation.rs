@@ -39,6 +39,8 @@ fn fit(value: Value, kind: FieldType) -> Result<Value, String> {
         | FieldType::File
         | FieldType::Folder
         | FieldType::Host
+        | FieldType::Cluster
+        | FieldType::Broker
         | FieldType::Duration
         | FieldType::Path
         | FieldType::Mode
