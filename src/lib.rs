@@ -10,6 +10,8 @@ pub mod check;
 pub mod cli;
 pub mod driver;
 pub mod journal;
+#[cfg(feature = "demo")]
+pub mod lab;
 pub mod lint;
 pub mod plan;
 pub mod report;

@@ -14,8 +14,9 @@ impl Check for Ssh {
     fn look(&self, transport: Transport, look: Look) -> BoxFuture<'static, Answer> {
         Box::pin(async move {
             let fields = Fields::new(&look.operation);
-            let read =
-                fields.target(&look.places.hosts).and_then(|target| Ok((target, fields.launch(&look.bodies)?)));
+            let read = fields
+                .target(&look.places.hosts)
+                .and_then(|target| Ok((target, fields.launch(&look.bodies)?)));
             let (target, launch) = match read {
                 Ok(read) => read,
                 Err(message) => return unknown(&message, &look.redactor),
