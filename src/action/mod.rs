@@ -14,6 +14,7 @@ mod file;
 mod http;
 mod outcome;
 mod pre_image;
+mod proxmox;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
+pub(crate) use proxmox::{Guest, container_facts, missing as missing_container, status as guest_status};
 
 /// One attempt of an action, the attempt that is to be settled, or a look on behalf of one that is still to come.
 #[derive(Debug, Clone)]
@@ -118,8 +120,18 @@ fn settle_inside(transport: Transport, call: Call) -> BoxFuture<'static, Settlem
 }
 
 /// Every action by its name in a plan.
-const ACTIONS: &[(&str, &dyn Action)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File), ("http", &http::Http)];
+const ACTIONS: &[(&str, &dyn Action)] = &[
+    ("command", &command::Command),
+    ("ssh", &ssh::Ssh),
+    ("file", &file::File),
+    ("http", &http::Http),
+    ("lxc.stop", &proxmox::Stop),
+    ("lxc.start", &proxmox::Start),
+    ("lxc.snapshot", &proxmox::Snapshot),
+    ("lxc.backup", &proxmox::Backup),
+    ("lxc.destroy", &proxmox::Destroy),
+    ("vm.exec", &proxmox::Exec),
+];
 
 /// All actions. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ mod command;
 mod dns;
 mod file;
 mod http;
+mod proxmox;
 mod ssh;
 mod tcp;
 
@@ -60,6 +61,8 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("http", &http::Http),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
+    ("lxc", &proxmox::Lxc),
+    ("vm", &proxmox::Vm),
 ];
 
 /// All checks. Cheap to clone.

@@ -47,8 +47,9 @@ pub(crate) use inside::Working;
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;
 pub(crate) use proxmox::{
-    Archive, Change as ContainerChange, Config as ContainerConfig, Container, GuestCommand, GuestEnd, GuestSettled, Onboot,
-    Power, Sight, Trouble, Volume, Wanted as ContainerWanted, archives, lines_of, told as told_of_container,
+    Archive, Change as ContainerChange, Config as ContainerConfig, Container, GuestCommand, GuestEnd,
+    GuestSettled, MachineSight, Onboot, Power, Sight, Trouble, Volume, Wanted as ContainerWanted, archives,
+    lines_of, told as told_of_container,
 };
 pub(crate) use settle::Proof;
 pub(crate) use ssh::{Settled, Target};

@@ -58,7 +58,8 @@ impl Config {
     /// Everything mounted, and what is kept unused.
     pub(crate) fn volumes(&self) -> Vec<Volume> {
         let is = |key: &str| {
-            let numbered = |prefix: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u32>().is_ok());
+            let numbered =
+                |prefix: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u32>().is_ok());
             key == "rootfs" || numbered("mp") || numbered("unused")
         };
         let read = |(key, value): (&String, &String)| Volume {

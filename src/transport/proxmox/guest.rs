@@ -139,9 +139,15 @@ impl Transport {
 
 fn environment(vmid: u32, timeout: Duration) -> BTreeMap<String, String> {
     let timeout = timeout.as_secs().max(1).to_string();
-    [("ID", vmid.to_string()), ("T", timeout), ("Q", String::new()), ("I", String::new()), ("Z", "0.2".to_owned())]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+    [
+        ("ID", vmid.to_string()),
+        ("T", timeout),
+        ("Q", String::new()),
+        ("I", String::new()),
+        ("Z", "0.2".to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
 }
 
 fn launched(command: &GuestCommand, timeout: Duration) -> crate::transport::Launch {
@@ -183,15 +189,22 @@ fn read(target: &Target, vmid: u32, report: Report) -> (GuestEnd, Seen) {
                     "the end of process {pid} in virtual machine {vmid} on {host} was read by somebody else: nobody knows it"
                 )),
                 (None, true) => GuestEnd::Lost(trouble.message),
-                (None, false) => GuestEnd::NotStarted { permanent: trouble.permanent, message: trouble.message },
+                (None, false) => {
+                    GuestEnd::NotStarted { permanent: trouble.permanent, message: trouble.message }
+                }
             }
         }
-        End::Exit(status) => GuestEnd::Lost(format!("the script on {host} ended with {status}")),
+        // It was ended while it waited: what it waited for goes on.
+        End::Exit(status) => {
+            pid.map_or_else(|| GuestEnd::Lost(format!("the script on {host} ended with {status}")), running)
+        }
         End::Signal(signal) => GuestEnd::Lost(format!("the script on {host} was killed by signal {signal}")),
         // What was begun in the guest is not ended by ending what waits for it.
         End::TimedOut(message) => pid.map_or_else(|| GuestEnd::Lost(message), running),
         End::Stopped(message) => match pid {
-            Some(pid) => GuestEnd::Stopped(format!("{message}; the command still runs in the guest as process {pid}")),
+            Some(pid) => {
+                GuestEnd::Stopped(format!("{message}; the command still runs in the guest as process {pid}"))
+            }
             None => GuestEnd::Stopped(message),
         },
         End::Lost(message) => GuestEnd::Lost(message),
@@ -210,7 +223,8 @@ fn answer(text: &str, overflow: bool) -> Option<GuestEnd> {
     };
     let stream = |key: &str| json[key].as_str().map(plain).unwrap_or_default();
     let (out, err) = (stream("out-data"), stream("err-data"));
-    let truncated = ["out-truncated", "err-truncated"].iter().any(|key| json[*key] == 1 || json[*key] == true);
+    let truncated =
+        ["out-truncated", "err-truncated"].iter().any(|key| json[*key] == 1 || json[*key] == true);
     let number = |key: &str| json[key].as_i64().and_then(|number| i32::try_from(number).ok());
     match (number("exitcode"), number("signal")) {
         (Some(code), _) => Some(GuestEnd::Exited { code, out, err, truncated }),
@@ -241,7 +255,10 @@ mod tests {
             panic!("the guest's exit code")
         };
         assert_eq!(err, b"sed: full");
-        assert!(matches!(read("{ \"exited\" : 1, \"signal\" : 9 }"), Some(GuestEnd::Killed { signal: 9, .. })));
+        assert!(matches!(
+            read("{ \"exited\" : 1, \"signal\" : 9 }"),
+            Some(GuestEnd::Killed { signal: 9, .. })
+        ));
         assert!(read("{ \"exited\" : 0 }").is_none());
         // Cut off by our own limit: the number is known, the text is not.
         let cut = answer("pid 1\nexitcode 3\nanswer\n{\n \"out-data\" : \"aaa", true);

@@ -73,6 +73,15 @@ pub(crate) struct Container {
     pub(crate) gone: Vec<String>,
 }
 
+/// What was seen of a virtual machine.
+#[derive(Debug, Clone)]
+pub(crate) enum MachineSight {
+    /// This node has none; perhaps another node of the cluster has.
+    Absent { elsewhere: Option<String> },
+    /// It is there. Its agent answers, or what `qm` says instead.
+    Present { running: bool, config: Config, agent: Result<(), String> },
+}
+
 /// Something to be done to a container.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
@@ -197,23 +206,21 @@ impl Transport {
         let capture = Capture::with_room(&Redactor::default(), None, LOOK_MAX);
         let launch = launch(include_str!("look.sh"), env, &[], None);
         let report = self.look_on(target, &launch, capture, timeout).await;
-        let report = told(target, vmid, report);
-        match report.end {
-            End::Exit(0) if !report.seen.overflow => read(vmid, &report.seen).ok_or_else(|| Trouble {
-                permanent: false,
-                unknown: false,
-                message: format!("what {} says of container {vmid} cannot be understood", target.shown()),
-            }),
-            End::NotStarted { permanent, message } => Err(Trouble { permanent, unknown: false, message }),
-            End::TimedOut(message) | End::Stopped(message) | End::Lost(message) => {
-                Err(Trouble { permanent: false, unknown: true, message })
-            }
-            End::Exit(_) | End::Signal(_) => {
-                let words = report.seen.tail.lines().last().unwrap_or("the shell there says nothing");
-                let message = format!("{} does not say how container {vmid} is: {words}", target.shown());
-                Err(Trouble { permanent: false, unknown: false, message })
-            }
-        }
+        seen(target, vmid, report, |text| read(vmid, text))
+    }
+
+    /// Looks at a virtual machine and asks its guest agent for a sign. Cancel-safe.
+    pub(crate) async fn look_at_machine(
+        &self,
+        target: &Target,
+        vmid: u32,
+        timeout: Duration,
+    ) -> Result<MachineSight, Trouble> {
+        let env = BTreeMap::from([("ID".to_owned(), vmid.to_string())]);
+        let capture = Capture::with_room(&Redactor::default(), None, LOOK_MAX);
+        let launch = launch(include_str!("machine.sh"), env, &[], None);
+        let report = self.look_on(target, &launch, capture, timeout).await;
+        seen(target, vmid, report, |text| machine(vmid, text))
     }
 
     /// Does something to a container, as one attempt. Its end is told by [`told_of_container`](told). Not cancel-safe.
@@ -280,45 +287,101 @@ pub(crate) fn lines_of<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn read(vmid: u32, seen: &Seen) -> Option<Sight> {
-    let text = String::from_utf8_lossy(&seen.stdout);
-    let json = |word: &str| lines_of(&text, word).first().and_then(|line| serde_json::from_str::<Value>(line).ok());
-    let mut found = Sight { node: lines_of(&text, "host").first()?.to_string(), ..Sight::default() };
+/// What a look's script said, or why it said nothing that helps.
+fn seen<T>(
+    target: &Target,
+    vmid: u32,
+    report: Report,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Trouble> {
+    let Report { end, seen } = told(target, vmid, report);
+    let host = target.shown();
+    match end {
+        End::Exit(0) if !seen.overflow => {
+            read(&String::from_utf8_lossy(&seen.stdout)).ok_or_else(|| Trouble {
+                permanent: false,
+                unknown: false,
+                message: format!("what {host} says of guest {vmid} cannot be understood"),
+            })
+        }
+        End::NotStarted { permanent, message } => Err(Trouble { permanent, unknown: false, message }),
+        End::TimedOut(message) | End::Stopped(message) | End::Lost(message) => {
+            Err(Trouble { permanent: false, unknown: true, message })
+        }
+        End::Exit(_) | End::Signal(_) => {
+            let words = seen.tail.lines().last().unwrap_or("the shell there says nothing");
+            let message = format!("{host} does not say how guest {vmid} is: {words}");
+            Err(Trouble { permanent: false, unknown: false, message })
+        }
+    }
+}
+
+fn json_of(text: &str, word: &str) -> Option<Value> {
+    lines_of(text, word).first().and_then(|line| serde_json::from_str(line).ok())
+}
+
+/// The node of the cluster that has the guest.
+fn elsewhere(vmid: u32, text: &str) -> Option<String> {
+    let rows = json_of(text, "cluster")?;
+    let row = rows.as_array()?.iter().find(|row| row["vmid"].as_u64() == Some(u64::from(vmid)))?;
+    row["node"].as_str().map(str::to_owned)
+}
+
+fn is_running(status: &str) -> Option<bool> {
+    match status {
+        "running" => Some(true),
+        "stopped" => Some(false),
+        _ => None,
+    }
+}
+
+fn machine(vmid: u32, text: &str) -> Option<MachineSight> {
+    if text.lines().last()? == "absent" {
+        return Some(MachineSight::Absent { elsewhere: elsewhere(vmid, text) });
+    }
+    let status = lines_of(text, "status").first()?.strip_prefix("status: ").and_then(is_running)?;
+    let agent = match lines_of(text, "agent").first().copied() {
+        Some("answers") => Ok(()),
+        Some(why) => Err(why.to_owned()),
+        None => Err("it says nothing".to_owned()),
+    };
+    Some(MachineSight::Present { running: status, config: Config::read(&lines_of(text, "config")), agent })
+}
+
+fn read(vmid: u32, text: &str) -> Option<Sight> {
+    let json = |word: &str| json_of(text, word);
+    let mut found = Sight { node: lines_of(text, "host").first()?.to_string(), ..Sight::default() };
     if let Some(rows) = json("archives") {
         found.archives = archives(&rows);
     }
-    let archived = lines_of(&text, "archived");
+    let archived = lines_of(text, "archived");
     if !archived.is_empty() {
         found.archived = Some(Config::read(&archived));
     }
     match text.lines().last()? {
         "absent" => {
-            let rows = json("cluster").unwrap_or_default();
-            let mut rows = rows.as_array().into_iter().flatten();
-            let row = rows.find(|row| row["vmid"].as_u64() == Some(u64::from(vmid)));
-            found.elsewhere = row.and_then(|row| row["node"].as_str()).map(str::to_owned);
+            found.elsewhere = elsewhere(vmid, text);
         }
         "present" => {
             let status: BTreeMap<&str, &str> =
-                lines_of(&text, "status").into_iter().filter_map(|line| line.split_once(": ")).collect();
-            let lines = lines_of(&text, "config");
+                lines_of(text, "status").into_iter().filter_map(|line| line.split_once(": ")).collect();
+            let lines = lines_of(text, "config");
             let config = Config::read(&lines);
             found.container = Some(Container {
-                running: match *status.get("status")? {
-                    "running" => true,
-                    "stopped" => false,
-                    _ => return None,
-                },
-                lock: status.get("lock").map(|lock| (*lock).to_owned()).or_else(|| config.get("lock").map(str::to_owned)),
+                running: is_running(status.get("status")?)?,
+                lock: status
+                    .get("lock")
+                    .map(|lock| (*lock).to_owned())
+                    .or_else(|| config.get("lock").map(str::to_owned)),
                 text: lines.join("\n"),
                 digest: json("digest").and_then(|object| Some(object["digest"].as_str()?.to_owned())),
-                snapshots: lines_of(&text, "snapshot")
+                snapshots: lines_of(text, "snapshot")
                     .into_iter()
                     .filter_map(|line| line.trim_start_matches([' ', '`', '-', '>']).split(' ').next())
                     .filter(|name| !name.is_empty() && *name != "current")
                     .map(str::to_owned)
                     .collect(),
-                gone: lines_of(&text, "gone").into_iter().map(str::to_owned).collect(),
+                gone: lines_of(text, "gone").into_iter().map(str::to_owned).collect(),
                 config,
             });
         }
