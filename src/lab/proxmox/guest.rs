@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{FOLDER, Place, Said};
 
 /// Runs a command and writes down how it ended. Started apart, so that it outlives the tool that began it.
-const KEEPER: &str = r#"d=$1; shift; cd "$GUEST_ROOT" || exit 1; "$@" < "$d/in" > "$d/out" 2> "$d/err"
+const KEEPER: &str = r#"d=$1; shift; cd "$GUEST_ROOT" || exit 1; (exec "$@" < "$d/in" > "$d/out" 2> "$d/err")
 echo $? > "$d/status.new"; mv "$d/status.new" "$d/status""#;
 
 /// The variable by which the guest's `ha` finds the lab's Home Assistant.
