@@ -167,10 +167,12 @@ pub(super) fn restore(place: &Place, vmid: u32, options: &Options) -> Result<Sai
         let storage = options.get("storage").unwrap_or("local").to_owned();
         let mut config = archive.config.clone();
         let mut out = format!("recovering backed-up configuration from '{volid}'\n");
-        for (number, (key, old)) in volumes_of(&archive.config).into_iter().enumerate() {
-            if old.starts_with('/') {
-                continue;
-            }
+        // The root file system is made first, each under the first number that is free.
+        let mut volumes = volumes_of(&archive.config);
+        volumes.sort_by_key(|(key, _)| key != "rootfs");
+        for (key, old) in volumes.into_iter().filter(|(_, old)| !old.starts_with('/')) {
+            let free = |number: &u32| !node.volumes.contains_key(&format!("{storage}:subvol-{vmid}-disk-{number}"));
+            let number = (0..).find(free).unwrap_or_default();
             let volume = format!("{storage}:subvol-{vmid}-disk-{number}");
             let value = config[&key].replacen(&old, &volume, 1);
             // A volume that the archive does not hold comes back empty.
