@@ -12,6 +12,8 @@ mod command;
 mod fields;
 mod file;
 mod http;
+mod mqtt_heal;
+mod mqtt_publish;
 mod outcome;
 mod pre_image;
 mod ssh;
@@ -118,8 +120,14 @@ fn settle_inside(transport: Transport, call: Call) -> BoxFuture<'static, Settlem
 }
 
 /// Every action by its name in a plan.
-const ACTIONS: &[(&str, &dyn Action)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File), ("http", &http::Http)];
+const ACTIONS: &[(&str, &dyn Action)] = &[
+    ("command", &command::Command),
+    ("ssh", &ssh::Ssh),
+    ("file", &file::File),
+    ("http", &http::Http),
+    ("mqtt.publish", &mqtt_publish::Publish),
+    ("mqtt.heal", &mqtt_heal::Heal),
+];
 
 /// All actions. Cheap to clone.
 #[derive(Debug, Clone)]
