@@ -13,6 +13,8 @@ mod fields;
 mod file;
 mod http;
 mod kubernetes;
+mod mqtt_heal;
+mod mqtt_publish;
 mod outcome;
 mod pre_image;
 mod ssh;
@@ -140,6 +142,8 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("file", &file::File),
     ("http", &http::Http),
     ("kubernetes.apply", &kubernetes::Apply),
+    ("mqtt.publish", &mqtt_publish::Publish),
+    ("mqtt.heal", &mqtt_heal::Heal),
 ];
 
 /// All actions. Cheap to clone.

@@ -8,6 +8,7 @@ mod command;
 mod dns;
 mod file;
 mod http;
+mod mqtt;
 mod ssh;
 mod tcp;
 
@@ -58,6 +59,7 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("http", &http::Http),
+    ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
 ];

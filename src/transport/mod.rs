@@ -1,4 +1,4 @@
-//! What actions and checks share to reach the world: processes here, ssh to hosts, files on both, HTTP, DNS and
+//! What actions and checks share to reach the world: processes here, ssh to hosts, files on both, HTTP, DNS, MQTT and
 //! Kubernetes, and what they need around them (bounded capture, redaction, logs, slots).
 //!
 //! Knows nothing of sagas, plans or journals: it is handed names and gives back what it saw. Keeps P3 (a cut-off
@@ -8,12 +8,14 @@
 mod capture;
 mod dns;
 mod file;
+mod frigate;
 mod harmless;
 mod http;
 mod inside;
 mod kube;
 mod launch;
 mod local;
+mod mqtt;
 mod process;
 mod redact;
 mod settle;
@@ -41,6 +43,7 @@ pub use stop::{Stop, StopSender};
 pub(crate) use capture::{Capture, LogPlace, Seen};
 pub(crate) use dns::Resolved;
 pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, told as told_of_file};
+pub(crate) use frigate::{FrigateError, FrigateServer};
 pub(crate) use harmless::one_line;
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
@@ -49,6 +52,10 @@ pub(crate) use kube::{
     Select, Why,
 };
 pub(crate) use launch::{End, Launch, Program, Report};
+pub(crate) use mqtt::{
+    Broker as MqttBroker, Message as MqttMessage, MqttError, Session as MqttSession, Watched as MqttWatched,
+    check_filter, check_topic,
+};
 pub(crate) use process::signal_name;
 pub(crate) use settle::Proof;
 pub(crate) use ssh::{Settled, Target};

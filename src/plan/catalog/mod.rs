@@ -3,8 +3,10 @@
 
 mod command;
 mod file;
+mod frigate;
 mod http;
 mod kubernetes;
+mod mqtt;
 mod network;
 
 /// What a field takes.
@@ -163,6 +165,10 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
+    /// Its own inverse is there only where this field is `true`; empty: always.
+    pub inverse_if: &'static str,
+    /// It leaves nothing to undo: a step need not say how it is taken back.
+    pub nothing_to_undo: bool,
     /// It can say whether its goal already holds.
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
@@ -204,7 +210,7 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 
 /// Every action and check of this build, family by family.
 pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, http::ENTRIES, kubernetes::ENTRIES, network::ENTRIES];
+    &[command::ENTRIES, file::ENTRIES, http::ENTRIES, kubernetes::ENTRIES, mqtt::ENTRIES, network::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
@@ -215,6 +221,8 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
+    inverse_if: "",
+    nothing_to_undo: false,
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,
@@ -251,6 +259,7 @@ mod tests {
             let named = entry.at_most_one.iter().copied().flatten();
             assert!(named.into_iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.one_of.iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
+            assert!(entry.inverse_if.is_empty() || entry.field(entry.inverse_if).is_some(), "{}", entry.name);
             assert!(entry.doc.ends_with('.') && entry.fields.iter().all(|field| field.doc.ends_with('.')));
             let mut names: Vec<_> = entry.fields.iter().map(|field| field.name).collect();
             names.sort_unstable();
