@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -47,6 +48,31 @@ impl<'a> Fields<'a> {
             None => Ok(false),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "`true` or `false`")),
         }
+    }
+
+    /// A whole number, not negative.
+    pub(crate) fn number(self, key: &str) -> Result<Option<u64>, String> {
+        let read = |value: &Value| value.as_u64().ok_or_else(|| self.wrong(key, "a whole number"));
+        self.get(key).map(read).transpose()
+    }
+
+    /// A list of texts; absent: empty.
+    pub(crate) fn texts(self, key: &str) -> Result<Vec<String>, String> {
+        let wrong = || self.wrong(key, "a list of texts");
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(|item| plain(item).ok_or_else(wrong)).collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// A duration such as `5m`.
+    pub(crate) fn duration(self, key: &str) -> Result<Option<Duration>, String> {
+        let read = |text: String| {
+            let read = crate::plan::parse_duration(&text);
+            read.map(Duration::from_millis).map_err(|_| self.wrong(key, "a duration such as `5m`"))
+        };
+        self.text(key)?.map(read).transpose()
     }
 
     /// A mode as octal text, `0644`.

@@ -11,6 +11,7 @@
 mod command;
 mod fields;
 mod file;
+mod homeassistant;
 mod http;
 mod outcome;
 mod pre_image;
@@ -31,6 +32,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
+pub(crate) use homeassistant::{CameraEntities, home as home_assistant};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
 
@@ -118,8 +120,14 @@ fn settle_inside(transport: Transport, call: Call) -> BoxFuture<'static, Settlem
 }
 
 /// Every action by its name in a plan.
-const ACTIONS: &[(&str, &dyn Action)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File), ("http", &http::Http)];
+const ACTIONS: &[(&str, &dyn Action)] = &[
+    ("command", &command::Command),
+    ("ssh", &ssh::Ssh),
+    ("file", &file::File),
+    ("homeassistant.repoint", &homeassistant::Repoint),
+    ("homeassistant.restart", &homeassistant::Restart),
+    ("http", &http::Http),
+];
 
 /// All actions. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod homeassistant;
 mod http;
 mod ssh;
 mod tcp;
@@ -57,6 +58,7 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("homeassistant", &homeassistant::HomeAssistant),
     ("http", &http::Http),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),

@@ -9,6 +9,7 @@ mod capture;
 mod dns;
 mod file;
 mod harmless;
+mod homeassistant;
 mod http;
 mod inside;
 mod launch;
@@ -41,6 +42,9 @@ pub(crate) use capture::{Capture, LogPlace, Seen};
 pub(crate) use dns::Resolved;
 pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, told as told_of_file};
 pub(crate) use harmless::one_line;
+pub(crate) use homeassistant::{
+    ConfigEntry, EntityState, FlowAnswer, Form, Home, HomeError, RUNNING, UNAVAILABLE,
+};
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use launch::{End, Launch, Program, Report};

@@ -3,6 +3,7 @@
 
 mod command;
 mod file;
+mod homeassistant;
 mod http;
 mod network;
 
@@ -197,7 +198,8 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] = &[command::ENTRIES, file::ENTRIES, http::ENTRIES, network::ENTRIES];
+pub const ENTRIES: &[&[Entry]] =
+    &[command::ENTRIES, file::ENTRIES, homeassistant::ENTRIES, http::ENTRIES, network::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
