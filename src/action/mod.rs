@@ -15,6 +15,7 @@ mod homeassistant;
 mod http;
 mod outcome;
 mod pre_image;
+mod proxmox;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use file::{facts as file_facts, sha256};
 pub(crate) use homeassistant::{CameraEntities, home as home_assistant};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
+pub(crate) use proxmox::{Guest, container_facts, missing as missing_container, status as guest_status};
 
 /// One attempt of an action, the attempt that is to be settled, or a look on behalf of one that is still to come.
 #[derive(Debug, Clone)]
@@ -127,6 +129,12 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("homeassistant.repoint", &homeassistant::Repoint),
     ("homeassistant.restart", &homeassistant::Restart),
     ("http", &http::Http),
+    ("lxc.stop", &proxmox::Stop),
+    ("lxc.start", &proxmox::Start),
+    ("lxc.snapshot", &proxmox::Snapshot),
+    ("lxc.backup", &proxmox::Backup),
+    ("lxc.destroy", &proxmox::Destroy),
+    ("vm.exec", &proxmox::Exec),
 ];
 
 /// All actions. Cheap to clone.

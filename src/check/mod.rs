@@ -9,6 +9,7 @@ mod dns;
 mod file;
 mod homeassistant;
 mod http;
+mod proxmox;
 mod ssh;
 mod tcp;
 
@@ -62,6 +63,8 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("http", &http::Http),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
+    ("lxc", &proxmox::Lxc),
+    ("vm", &proxmox::Vm),
 ];
 
 /// All checks. Cheap to clone.

@@ -7,6 +7,7 @@
 
 mod clock;
 pub mod homeassistant;
+pub mod proxmox;
 mod store;
 
 pub use clock::Clock;

@@ -136,9 +136,12 @@ fn rules(entry: &Entry) -> Vec<String> {
         return rules;
     }
     rules.push(
-        match entry.own_inverse {
-            true => "Without `compensate` it is taken back by its own inverse, from the pre-image.",
-            false => "Its step says how it is taken back: `compensate`, `\"nothing\"`, or `irreversible`.",
+        match (entry.nothing_to_undo, entry.own_inverse) {
+            (true, _) => "There is nothing to undo, unless its step says so with `compensate`.",
+            (_, true) => "Without `compensate` it is taken back by its own inverse, from the pre-image.",
+            (_, false) => {
+                "Its step says how it is taken back: `compensate`, `\"nothing\"`, or `irreversible`."
+            }
         }
         .to_owned(),
     );

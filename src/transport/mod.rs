@@ -15,6 +15,7 @@ mod inside;
 mod launch;
 mod local;
 mod process;
+mod proxmox;
 mod redact;
 mod settle;
 #[cfg(test)]
@@ -49,6 +50,11 @@ pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;
+pub(crate) use proxmox::{
+    Archive, Change as ContainerChange, Config as ContainerConfig, Container, GuestCommand, GuestEnd,
+    GuestSettled, MachineSight, Onboot, Power, Sight, Trouble, Volume, Wanted as ContainerWanted, archives,
+    lines_of, told as told_of_container,
+};
 pub(crate) use settle::Proof;
 pub(crate) use ssh::{Settled, Target};
 

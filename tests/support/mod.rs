@@ -12,6 +12,7 @@
 pub mod cluster;
 pub mod http;
 pub mod lab;
+pub mod proxmox;
 pub mod pty;
 pub mod skip;
 pub mod sshd;

@@ -6,6 +6,7 @@ mod file;
 mod homeassistant;
 mod http;
 mod network;
+mod proxmox;
 
 /// What a field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +161,10 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
+    /// It leaves nothing to undo: a step need not say how it is taken back.
+    pub nothing_to_undo: bool,
+    /// Outputs that it always has, beside those that a plan declares.
+    pub outputs: &'static [&'static str],
     /// It can say whether its goal already holds.
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
@@ -199,7 +204,7 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 
 /// Every action and check of this build, family by family.
 pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, homeassistant::ENTRIES, http::ENTRIES, network::ENTRIES];
+    &[command::ENTRIES, file::ENTRIES, homeassistant::ENTRIES, http::ENTRIES, network::ENTRIES, proxmox::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
@@ -210,6 +215,8 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
+    nothing_to_undo: false,
+    outputs: &[],
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,

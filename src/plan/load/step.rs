@@ -207,6 +207,9 @@ impl<'d> Loader<'d, '_> {
             return None;
         }
         let forward = forward?;
+        if forward.entry.nothing_to_undo {
+            return Some(Compensate::Nothing);
+        }
         if forward.entry.own_inverse {
             return Some(Compensate::Inverse);
         }
