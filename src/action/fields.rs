@@ -51,6 +51,31 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number, not negative.
+    pub(crate) fn number(self, key: &str) -> Result<Option<u64>, String> {
+        let read = |value: &Value| value.as_u64().ok_or_else(|| self.wrong(key, "a whole number"));
+        self.get(key).map(read).transpose()
+    }
+
+    /// A list of texts; absent: empty.
+    pub(crate) fn texts(self, key: &str) -> Result<Vec<String>, String> {
+        let wrong = || self.wrong(key, "a list of texts");
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(|item| plain(item).ok_or_else(wrong)).collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// A duration such as `5m`.
+    pub(crate) fn duration(self, key: &str) -> Result<Option<Duration>, String> {
+        let read = |text: String| {
+            let read = crate::plan::parse_duration(&text);
+            read.map(Duration::from_millis).map_err(|_| self.wrong(key, "a duration such as `5m`"))
+        };
+        self.text(key)?.map(read).transpose()
+    }
+
     /// A mode as octal text, `0644`.
     pub(crate) fn mode(self) -> Result<Option<u32>, String> {
         let read = |text: String| {
@@ -226,21 +251,6 @@ impl<'a> Fields<'a> {
         Ok(FrigateServer { url, login, ca: self.recorded("ca_file", bodies)?, anyone })
     }
 
-    /// A duration such as `10s`.
-    pub(crate) fn duration(self, key: &str) -> Result<Option<Duration>, String> {
-        let read = |text: String| {
-            let ms = crate::plan::parse_duration(&text);
-            ms.map(Duration::from_millis).map_err(|_| self.wrong(key, "a duration such as `10s`"))
-        };
-        self.text(key)?.map(read).transpose()
-    }
-
-    /// A number that is not negative.
-    pub(crate) fn number(self, key: &str) -> Result<Option<u64>, String> {
-        let read = |value: &Value| value.as_u64().ok_or_else(|| self.wrong(key, "a number"));
-        self.get(key).map(read).transpose()
-    }
-
     /// A share such as `5%`, as a part of 1.
     pub(crate) fn share(self, key: &str) -> Result<Option<f64>, String> {
         let read = |text: String| {
@@ -251,8 +261,8 @@ impl<'a> Fields<'a> {
         self.text(key)?.map(read).transpose()
     }
 
-    /// A list of texts; absent: `None`.
-    pub(crate) fn texts(self, key: &str) -> Result<Option<Vec<String>>, String> {
+    /// A list of texts that may be absent.
+    pub(crate) fn list(self, key: &str) -> Result<Option<Vec<String>>, String> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Array(items)) => {

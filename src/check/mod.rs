@@ -7,8 +7,10 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod homeassistant;
 mod http;
 mod mqtt;
+mod proxmox;
 mod ssh;
 mod tcp;
 
@@ -58,10 +60,13 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("homeassistant", &homeassistant::HomeAssistant),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
+    ("lxc", &proxmox::Lxc),
+    ("vm", &proxmox::Vm),
 ];
 
 /// All checks. Cheap to clone.

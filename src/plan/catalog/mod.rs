@@ -4,10 +4,12 @@
 mod command;
 mod file;
 mod frigate;
+mod homeassistant;
 mod http;
 mod kubernetes;
 mod mqtt;
 mod network;
+mod proxmox;
 
 /// What a field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,8 +211,16 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, http::ENTRIES, kubernetes::ENTRIES, mqtt::ENTRIES, network::ENTRIES];
+pub const ENTRIES: &[&[Entry]] = &[
+    command::ENTRIES,
+    file::ENTRIES,
+    homeassistant::ENTRIES,
+    http::ENTRIES,
+    kubernetes::ENTRIES,
+    mqtt::ENTRIES,
+    network::ENTRIES,
+    proxmox::ENTRIES,
+];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
