@@ -7,7 +7,9 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod homeassistant;
 mod http;
+mod mqtt;
 mod proxmox;
 mod ssh;
 mod tcp;
@@ -58,7 +60,9 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("homeassistant", &homeassistant::HomeAssistant),
     ("http", &http::Http),
+    ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
     ("lxc", &proxmox::Lxc),
