@@ -454,6 +454,11 @@ async fn a_destroyed_container_comes_back_from_its_archive() {
         acted(house.undo("a", attempt, &operation, &pre_image).await);
         house.same(&before, "it is back");
     }
+    // Half a restoration is none.
+    house.container(|container| drop(container.config.insert("lock".into(), "create".into())));
+    let (class, message, _) = failed(house.undo("a", 9, &operation, &pre_image).await);
+    assert!(class == FailureClass::Permanent && message.contains("restored half"), "{message}");
+    house.container(|container| drop(container.config.remove("lock")));
     // Half of it: nobody tries again by himself, in neither direction.
     house.container(|container| container.faults.destroy_stops_half = true);
     failed(house.act("a", 3, &operation).await);

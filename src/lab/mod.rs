@@ -8,6 +8,7 @@
 mod clock;
 pub mod homeassistant;
 pub mod proxmox;
+pub mod ssh;
 mod store;
 
 pub use clock::Clock;

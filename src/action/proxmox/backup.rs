@@ -117,8 +117,7 @@ fn told(archive: &Archive, config: &ContainerConfig) -> Map<String, Value> {
 /// The outputs of the script for a backup; nothing for another script.
 pub(super) fn outputs(text: &str) -> Option<Map<String, Value>> {
     let rows = serde_json::from_str(lines_of(text, "archives").first()?).ok()?;
-    let newest = archives(&rows)
-        .into_iter()
-        .rfind(|archive| archive.notes.starts_with("runner ") && archive.size > 0)?;
+    let note = *lines_of(text, "note").first()?;
+    let newest = archives(&rows).into_iter().rfind(|archive| archive.notes == note && archive.size > 0)?;
     Some(told(&newest, &ContainerConfig::read(&lines_of(text, "config"))))
 }

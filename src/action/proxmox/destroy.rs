@@ -242,9 +242,13 @@ impl Inverse for Destroy {
             if sight.container.is_none() && sight.elsewhere.is_some() {
                 return refused(&missing(&guest, &sight), &call.redactor);
             }
-            if sight.container.as_ref().is_some_and(|container| container.lock.as_deref() == Some(HALF)) {
+            // A destruction or a restoration that stopped in the middle: what is there is no container.
+            let lock = sight.container.as_ref().and_then(|container| container.lock.as_deref());
+            if let Some(half @ (HALF | "create")) = lock {
+                let half = if half == HALF { "destroyed" } else { "restored" };
                 let message = format!(
-                    "{} is destroyed half: look at it, `pct unlock` and `pct destroy` it by hand, then go back again, which restores `{archive}`",
+                    "{} is {half} half: look at it, `pct unlock` and `pct destroy` it by hand, then go back again, which \
+                     restores `{archive}`",
                     guest.target()
                 );
                 return failed(&call, FailureClass::Permanent, &message);

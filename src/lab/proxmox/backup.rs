@@ -171,7 +171,8 @@ pub(super) fn restore(place: &Place, vmid: u32, options: &Options) -> Result<Sai
         let mut volumes = volumes_of(&archive.config);
         volumes.sort_by_key(|(key, _)| key != "rootfs");
         for (key, old) in volumes.into_iter().filter(|(_, old)| !old.starts_with('/')) {
-            let free = |number: &u32| !node.volumes.contains_key(&format!("{storage}:subvol-{vmid}-disk-{number}"));
+            let free =
+                |number: &u32| !node.volumes.contains_key(&format!("{storage}:subvol-{vmid}-disk-{number}"));
             let number = (0..).find(free).unwrap_or_default();
             let volume = format!("{storage}:subvol-{vmid}-disk-{number}");
             let value = config[&key].replacen(&old, &volume, 1);

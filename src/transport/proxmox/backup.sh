@@ -1,5 +1,6 @@
 # Backs container $ID up into storage $G in mode $O, noted as $M, and says which archive came of it.
 change vzdump "$ID" --mode "$O" --storage "$G" --remove 0 --notes-template "$M" || fail
+echo "note $M"
 h=$(hostname)
 h=${h%%.*}
 tool pct config "$ID" || fail
