@@ -203,8 +203,14 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, homeassistant::ENTRIES, http::ENTRIES, network::ENTRIES, proxmox::ENTRIES];
+pub const ENTRIES: &[&[Entry]] = &[
+    command::ENTRIES,
+    file::ENTRIES,
+    homeassistant::ENTRIES,
+    http::ENTRIES,
+    network::ENTRIES,
+    proxmox::ENTRIES,
+];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
