@@ -305,11 +305,6 @@ async fn a_restart_is_one_that_was_seen() {
     assert_eq!(house.entry_state().await, "loaded");
     let gaps = house.home.gaps();
     assert!(gaps.iter().any(|gap| gap.why.contains("does not run") && gap.camera == "front"), "{gaps:?}");
-    // There is nothing to undo.
-    let pre_image = house.world.actions.pre_image(restart(0)).await.unwrap();
-    let mut back = restart(1);
-    back.key.direction = Direction::Compensation;
-    acted(house.world.actions.undo(back, pre_image).await);
     assert_eq!(house.home.writes(), 1);
     // Its configuration is not valid: it refuses, and goes on.
     house.home.break_it(|mishaps| mishaps.invalid_config = true).unwrap();

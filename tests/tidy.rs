@@ -116,7 +116,15 @@ fn only_the_journal_names_sled_and_only_transport_names_openssh() {
         assert_never(room, &["openssh::"]);
     }
     for room in ["action", "check", "cli", "driver", "journal", "report", "serve"] {
-        assert_never(room, &["hyper", "rustls", "simple_dns"]);
+        assert_never(room, &["hyper", "rumqttc", "rustls", "simple_dns"]);
+    }
+    for room in
+        ["action", "check", "cli", "driver", "journal", "lab", "lint", "plan", "report", "saga", "serve"]
+    {
+        assert_never(
+            room,
+            &["kube::Client", "kube::Api", "kube::api", "kube::client", "kube::config", "k8s_openapi"],
+        );
     }
     for room in ["action", "check", "cli", "journal", "report", "serve", "transport"] {
         assert_never(room, &["chacha20poly1305"]);

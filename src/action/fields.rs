@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::plan::recorded::{Host, Operation};
-use crate::transport::{FilePlace, Launch, Program, Target};
+use crate::plan::expect::{self, Comparison};
+use crate::plan::recorded::{Cluster, Host, Operation, Places};
+use crate::transport::{ClusterPlace, FilePlace, FrigateServer, Launch, MqttBroker, Program, Target};
 
 /// What the first Ctrl-C does to an action in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +194,97 @@ impl<'a> Fields<'a> {
             jump: host.jump.clone(),
             sudo: host.sudo,
         })
+    }
+
+    /// The cluster that an operation names; a relative kubeconfig counts from the plan's folder on, `~` is the home.
+    pub(crate) fn cluster(
+        self,
+        clusters: &BTreeMap<String, Cluster>,
+        folder: &Path,
+    ) -> Result<ClusterPlace, String> {
+        let name =
+            self.text("cluster")?.ok_or_else(|| format!("`{}` needs a `cluster`", self.operation.name))?;
+        let cluster =
+            clusters.get(&name).ok_or_else(|| format!("there is no cluster `{name}` in the plan"))?;
+        let kubeconfig = cluster.kubeconfig.as_deref().map(|path| match path.strip_prefix("~/") {
+            Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+            None => folder.join(path),
+        });
+        Ok(ClusterPlace { name, context: cluster.context.clone(), kubeconfig })
+    }
+
+    /// The broker that an operation names.
+    pub(crate) fn broker(
+        self,
+        places: &Places,
+        bodies: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<MqttBroker, String> {
+        let name =
+            self.text("broker")?.ok_or_else(|| format!("`{}` needs a `broker`", self.operation.name))?;
+        let found =
+            places.brokers.get(&name).ok_or_else(|| format!("there is no broker `{name}` in the plan"))?;
+        let ca = match &found.ca {
+            None => None,
+            Some(path) => {
+                let content = bodies.get(path);
+                Some(content.ok_or_else(|| format!("the content of `{path}` was not recorded"))?.clone())
+            }
+        };
+        let (username, password) = (found.username.clone(), found.password.clone());
+        Ok(MqttBroker { username, password, ca, ..MqttBroker::read(&name, &found.url)? })
+    }
+
+    /// The Frigate that an operation names with `url`, `user`, `password`, `tls` and `ca_file`.
+    pub(crate) fn frigate(self, bodies: &BTreeMap<String, Vec<u8>>) -> Result<FrigateServer, String> {
+        let url = self.text("url")?.ok_or_else(|| format!("`{}` needs a `url`", self.operation.name))?;
+        let login = match (self.text("user")?, self.text("password")?) {
+            (Some(user), Some(password)) => Some((user, password)),
+            (None, None) => None,
+            _ => return Err("`user` and `password` belong together".to_owned()),
+        };
+        let anyone = match self.text("tls")?.as_deref() {
+            None => false,
+            Some("insecure") => true,
+            Some(_) => return Err(self.wrong("tls", "`insecure`, or absent")),
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(FrigateServer { url, login, ca: self.recorded("ca_file", bodies)?, anyone })
+    }
+
+    /// A share such as `5%`, as a part of 1.
+    pub(crate) fn share(self, key: &str) -> Result<Option<f64>, String> {
+        let read = |text: String| {
+            let number = text.strip_suffix('%').and_then(|text| text.trim().parse::<f64>().ok());
+            let share = number.filter(|number| (0.0..=100.0).contains(number)).map(|number| number / 100.0);
+            share.ok_or_else(|| self.wrong(key, "a share such as `5%`"))
+        };
+        self.text(key)?.map(read).transpose()
+    }
+
+    /// A list of texts that may be absent.
+    pub(crate) fn list(self, key: &str) -> Result<Option<Vec<String>>, String> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Array(items)) => {
+                let items: Option<Vec<String>> = items.iter().map(plain).collect();
+                items.map(Some).ok_or_else(|| self.wrong(key, "a list of texts"))
+            }
+            Some(_) => Err(self.wrong(key, "a list of texts")),
+        }
+    }
+
+    /// What is expected, by JSON pointer.
+    pub(crate) fn expectations(self, key: &str) -> Result<Vec<(String, Vec<Comparison>)>, String> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Value::Object(table) = value else { return Err(self.wrong(key, "a table of comparisons")) };
+        let read = |(pointer, value): (&String, &Value)| {
+            let read = expect::parse(value).map_err(|wrong| {
+                let why: Vec<String> = wrong.into_iter().map(|wrong| wrong.message).collect();
+                format!("`{key}` at `{pointer}`: {}", why.join(", "))
+            })?;
+            Ok((pointer.clone(), read))
+        };
+        table.iter().map(read).collect()
     }
 
     /// The declared outputs: name and `text` or a JSON pointer.

@@ -9,6 +9,7 @@ mod dns;
 mod file;
 mod homeassistant;
 mod http;
+mod mqtt;
 mod proxmox;
 mod ssh;
 mod tcp;
@@ -61,6 +62,7 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("file", &file::File),
     ("homeassistant", &homeassistant::HomeAssistant),
     ("http", &http::Http),
+    ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
     ("lxc", &proxmox::Lxc),

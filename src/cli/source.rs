@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::fail::{self, Fail};
+use super::manifests;
 use super::session::Session;
-use crate::plan::{self, Loaded, PLAN_MAX, Request, Required};
+use crate::plan::{self, Diagnostics, Loaded, PLAN_MAX, Request, Required};
 use crate::report::exit;
 
 /// A plan file, read.
@@ -62,14 +63,21 @@ impl PlanFile {
         given: &std::collections::BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Fail> {
-        let read = |path: &str| {
-            bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
-                std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-                std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
-                std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
-                _ => error.to_string(),
-            })
+        self.judged(given, required).map_err(|diagnostics| self.refused(session, &diagnostics))
+    }
+
+    /// The same without a word to anybody.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(super) fn judged(
+        &self,
+        given: &std::collections::BTreeMap<String, serde_json::Value>,
+        required: Required,
+    ) -> Result<Loaded, Diagnostics> {
+        let read = |path: &str| match path.strip_suffix('/') {
+            Some(path) => manifests::gather(Path::new(path)),
+            None => bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| why_not(&error)),
         };
         let request = Request {
             path: self.path(),
@@ -80,32 +88,43 @@ impl PlanFile {
             required,
             read: &read,
         };
-        match plan::load(&request) {
-            Ok(loaded) => Ok(loaded),
-            Err(diagnostics) => {
-                if session.json {
-                    for diagnostic in diagnostics.iter() {
-                        let line = serde_json::json!({
-                            "v": crate::report::SHOWN_VERSION,
-                            "type": "diagnostic",
-                            "file": self.path(),
-                            "diagnostic": diagnostic,
-                        });
-                        session.say(&format!("{}\n", crate::report::json_line(&line)));
-                    }
-                }
-                let text = diagnostics.render(session.color_err, session.look().width);
-                let message = format!("the plan `{}` is not valid", self.path());
-                Err(Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end())))
+        plan::load(&request)
+    }
+
+    /// Says what is wrong with the plan.
+    fn refused(&self, session: &Session, diagnostics: &Diagnostics) -> Fail {
+        if session.json {
+            for diagnostic in diagnostics.iter() {
+                let line = serde_json::json!({
+                    "v": crate::report::SHOWN_VERSION,
+                    "type": "diagnostic",
+                    "file": self.path(),
+                    "diagnostic": diagnostic,
+                });
+                session.say(&format!("{}\n", crate::report::json_line(&line)));
             }
         }
+        let text = diagnostics.render(session.color_err, session.look().width);
+        let message = format!("the plan `{}` is not valid", self.path());
+        Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end()))
+    }
+}
+
+/// Why a file cannot be read, in words.
+pub(super) fn why_not(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => error.to_string(),
     }
 }
 
 /// A file's content, at most `most` bytes of it: what is longer is refused by its length, not read.
 ///
 /// Only a regular file will be the same one next time, and only that never waits for a writer.
-fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     let found = std::fs::metadata(path)?;
     if found.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());

@@ -289,6 +289,13 @@ pub static BROKER: Group = Group {
             &["\"{{ secrets.mqtt_password }}\""],
             "The password, as a reference to a secret.",
         ),
+        key(
+            "ca",
+            Takes::Text,
+            &["\"files/ca.pem\""],
+            "Certificates (PEM) that are trusted with `mqtts://` instead of those of the system: a file relative to the \
+             plan file; its content is recorded.",
+        ),
     ],
 };
 

@@ -16,13 +16,16 @@ const TEXT: &str = include_str!("manual.md");
 
 /// Examples of fields that take any text, in TOML: a type says nothing about them.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("available", "\"frigate\""),
     ("body", "\"The new one is live.\""),
     ("contains", "\"ready\""),
     ("content", "\"Welcome.\\n\""),
     ("cwd", "\"/srv/app\""),
     ("name", "\"nas.home.arpa\""),
+    ("payload", "\"online\""),
     ("script", "'echo \"$SITE\" > site'"),
     ("stdin", "\"yes\\n\""),
+    ("topic", "\"frigate/available\""),
 ];
 
 /// The page as it is committed.
@@ -136,14 +139,19 @@ fn rules(entry: &Entry) -> Vec<String> {
         return rules;
     }
     rules.push(
-        match (entry.nothing_to_undo, entry.own_inverse) {
-            (true, _) => "There is nothing to undo, unless its step says so with `compensate`.",
-            (_, true) => "Without `compensate` it is taken back by its own inverse, from the pre-image.",
-            (_, false) => {
-                "Its step says how it is taken back: `compensate`, `\"nothing\"`, or `irreversible`."
+        match (entry.nothing_to_undo, entry.own_inverse, entry.inverse_if) {
+            (true, ..) => "There is nothing to undo, unless its step says so with `compensate`.".to_owned(),
+            (_, true, "") => {
+                "Without `compensate` it is taken back by its own inverse, from the pre-image.".to_owned()
             }
-        }
-        .to_owned(),
+            (_, true, field) => format!(
+                "With `{field} = true` and without `compensate` it is taken back by its own inverse, from the pre-image; \
+                 else its step says how: `compensate`, `\"nothing\"`, or `irreversible`."
+            ),
+            (_, false, _) => {
+                "Its step says how it is taken back: `compensate`, `\"nothing\"`, or `irreversible`.".to_owned()
+            }
+        },
     );
     rules.push(
         match entry.own_probe {

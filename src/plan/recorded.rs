@@ -145,6 +145,9 @@ pub struct Broker {
     /// Password, a template over `secrets`.
     #[serde(default)]
     pub password: Option<String>,
+    /// Absolute path of the certificates (PEM) that are trusted instead of the system's; the content is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// The plan's places with every template rendered: what the fields `host`, `cluster` and `broker` name. A broker's

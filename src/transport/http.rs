@@ -5,6 +5,8 @@
 //! connections. A request that changes something has a connection of its own: on a shared one that the server closes
 //! at that moment, nobody could tell whether it was received (RFC 9110, section 9.2.2). No proxy is used.
 
+mod anyone;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
@@ -96,6 +98,8 @@ enum Trust {
     System,
     /// These certificates, by their digest.
     Given(Vec<u8>),
+    /// Whoever answers: see [`Transport::request_of_anyone`].
+    Anyone,
 }
 
 /// A refusal before anything was sent.
@@ -111,8 +115,30 @@ impl Transport {
         timeout: Duration,
         stop: Option<&Stop>,
     ) -> HttpEnd {
+        self.request_trusting(request, capture, timeout, stop, false).await
+    }
+
+    /// The same of a server that makes its own certificate and whose plan says that anybody's is taken there.
+    pub(crate) async fn request_of_anyone(
+        &self,
+        request: &HttpRequest,
+        capture: &mut Capture,
+        timeout: Duration,
+        stop: Option<&Stop>,
+    ) -> HttpEnd {
+        self.request_trusting(request, capture, timeout, stop, true).await
+    }
+
+    async fn request_trusting(
+        &self,
+        request: &HttpRequest,
+        capture: &mut Capture,
+        timeout: Duration,
+        stop: Option<&Stop>,
+        anyone: bool,
+    ) -> HttpEnd {
         let deadline = after(timeout);
-        let mut hop = Hop { sent: false };
+        let mut hop = Hop { sent: false, anyone };
         let stopped = async {
             match stop {
                 Some(stop) => stop.fired().await,
@@ -212,7 +238,8 @@ impl Transport {
         let mut sending = built(request, url, trusted).map_err(never)?;
         let looks = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS");
         let tls = url.starts_with("https://");
-        let client = self.0.http.client(looks, tls, request.ca.as_deref()).await.map_err(never)?;
+        let client =
+            self.0.http.client(looks, tls, request.ca.as_deref(), hop.anyone).await.map_err(never)?;
         let mut connection = capture_connection(&mut sending);
         hop.sent = false;
         let answer = client.request(sending);
@@ -233,6 +260,8 @@ impl Transport {
 struct Hop {
     /// There is a connection, so that bytes may have left.
     sent: bool,
+    /// Whoever answers is trusted.
+    anyone: bool,
 }
 
 fn built(request: &HttpRequest, url: &str, trusted: bool) -> Result<Request<Full<Bytes>>, NotSent> {
@@ -292,7 +321,7 @@ fn classed(error: &ClientError, url: &str) -> HttpEnd {
 }
 
 /// The TLS error that an I/O error wraps, maybe more than once.
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     match inner.downcast_ref::<rustls::Error>() {
         Some(tls) => Some(tls),
@@ -360,62 +389,83 @@ fn joined(from: &str, to: &str) -> String {
 }
 
 impl Clients {
-    async fn client(&self, shared: bool, tls: bool, ca: Option<&[u8]>) -> Result<Hyper, NotSent> {
-        let trust = match (tls, ca) {
-            (false, _) => Trust::Nobody,
-            (true, None) => Trust::System,
-            (true, Some(ca)) => Trust::Given(Sha256::digest(ca).to_vec()),
+    async fn client(
+        &self,
+        shared: bool,
+        tls: bool,
+        ca: Option<&[u8]>,
+        anyone: bool,
+    ) -> Result<Hyper, NotSent> {
+        let trust = match (tls, anyone, ca) {
+            (false, ..) => Trust::Nobody,
+            (true, true, _) => Trust::Anyone,
+            (true, false, None) => Trust::System,
+            (true, false, Some(ca)) => Trust::Given(Sha256::digest(ca).to_vec()),
         };
         let kind = Kind { shared, trust };
         if let Some(client) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&kind) {
             return Ok(client.clone());
         }
         let roots = match &kind.trust {
-            Trust::Nobody => RootCertStore::empty(),
-            Trust::System => tokio::task::spawn_blocking(of_the_system)
-                .await
-                .map_err(|_| NotSent("`runner` panicked over it; please report that".to_owned()))??,
-            Trust::Given(_) => given(ca.unwrap_or_default())?,
+            Trust::Nobody | Trust::Anyone => RootCertStore::empty(),
+            Trust::System => roots(None, "ca_file").await.map_err(NotSent)?,
+            Trust::Given(_) => roots(ca.map(<[u8]>::to_vec), "ca_file").await.map_err(NotSent)?,
         };
-        let client = made(roots, shared)?;
+        let client = made(roots, shared, kind.trust == Trust::Anyone)?;
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, client.clone());
         Ok(client)
     }
 }
 
-fn of_the_system() -> Result<RootCertStore, NotSent> {
+/// The certificates that are trusted: these, which the key `field` of the plan names, or those of the system.
+///
+/// # Errors
+/// In words: they cannot be read, or there are none.
+pub(super) async fn roots(ca: Option<Vec<u8>>, field: &'static str) -> Result<RootCertStore, String> {
+    let work = move || match ca {
+        Some(pem) => given(&pem, field),
+        None => of_the_system(field),
+    };
+    let read = tokio::task::spawn_blocking(work).await;
+    read.map_err(|_| "`runner` panicked over it; please report that".to_owned())?
+}
+
+fn of_the_system(field: &str) -> Result<RootCertStore, String> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(NotSent(
-            "this machine trusts no certificate at all: install `ca-certificates`, or write `ca_file`"
-                .to_owned(),
+        return Err(format!(
+            "this machine trusts no certificate at all: install `ca-certificates`, or write `{field}`"
         ));
     }
     Ok(roots)
 }
 
-fn given(pem: &[u8]) -> Result<RootCertStore, NotSent> {
+fn given(pem: &[u8], field: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let read = certificate.map_err(|error| format!("{error:?}"));
         read.and_then(|der| roots.add(der).map_err(|error| error.to_string()))
-            .map_err(|why| NotSent(format!("a certificate in `ca_file` cannot be read: {why}")))?;
+            .map_err(|why| format!("a certificate in `{field}` cannot be read: {why}"))?;
     }
     if roots.is_empty() {
-        return Err(NotSent("there is no certificate in `ca_file`: it takes PEM".to_owned()));
+        return Err(format!("there is no certificate in `{field}`: it takes PEM"));
     }
     Ok(roots)
 }
 
-fn made(roots: RootCertStore, shared: bool) -> Result<Hyper, NotSent> {
+fn made(roots: RootCertStore, shared: bool, anyone: bool) -> Result<Hyper, NotSent> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| NotSent(format!("TLS cannot be used: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    let mut tls = tls;
+    if anyone {
+        tls.dangerous().set_certificate_verifier(Arc::new(anyone::Anyone(provider)));
+    }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

@@ -12,6 +12,8 @@
 pub mod cluster;
 pub mod http;
 pub mod lab;
+pub mod mosquitto;
+pub mod player;
 pub mod proxmox;
 pub mod pty;
 pub mod skip;

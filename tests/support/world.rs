@@ -1,6 +1,5 @@
 //! A transport in a temporary folder, and calls with as few words as possible.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use runner::action::{Actions, Call};
 use runner::check::{Checks, Look};
-use runner::plan::recorded::{Host, Operation, Places};
+use runner::plan::recorded::{Broker, Host, Operation, Places};
 use runner::plan::{PlanName, RunId, StepId};
 use runner::saga::{AttemptKey, Direction, Outcome, Trace};
 use runner::transport::{Redactor, Stop, Transport, TransportOptions};
@@ -42,6 +41,23 @@ impl World {
     pub fn with_host(mut self, sshd: &Sshd) -> Self {
         self.places.hosts.insert("box".to_owned(), host(sshd));
         self
+    }
+
+    /// Takes in a broker under the name `home`, as this user.
+    pub fn with_broker(mut self, url: &str, user: Option<(&str, &str)>) -> Self {
+        self.set_broker("home", url, user);
+        self
+    }
+
+    /// The same later, and under any name.
+    pub fn set_broker(&mut self, name: &str, url: &str, user: Option<(&str, &str)>) {
+        let broker = Broker {
+            url: url.to_owned(),
+            username: user.map(|(user, _)| user.to_owned()),
+            password: user.map(|(_, password)| password.to_owned()),
+            ca: None,
+        };
+        self.places.brokers.insert(name.to_owned(), broker);
     }
 
     pub fn state(&self) -> PathBuf {

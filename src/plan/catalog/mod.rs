@@ -3,8 +3,11 @@
 
 mod command;
 mod file;
+mod frigate;
 mod homeassistant;
 mod http;
+mod kubernetes;
+mod mqtt;
 mod network;
 mod proxmox;
 
@@ -29,6 +32,8 @@ pub enum FieldType {
     Outputs,
     /// A file, relative to the plan file; recorded absolute, with its content.
     File,
+    /// Kubernetes manifests: a file or a folder, relative to the plan file; recorded absolute, with the objects in it.
+    Manifests,
     /// A folder of this machine, relative to the plan file; recorded absolute, without its content.
     Folder,
     /// The name of a host of the plan.
@@ -73,6 +78,7 @@ impl FieldType {
             FieldType::Text
             | FieldType::File
             | FieldType::Folder
+            | FieldType::Manifests
             | FieldType::Host
             | FieldType::Cluster
             | FieldType::Broker
@@ -161,16 +167,18 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
+    /// Its own inverse is there only where this field is `true`; empty: always.
+    pub inverse_if: &'static str,
     /// It leaves nothing to undo: a step need not say how it is taken back.
     pub nothing_to_undo: bool,
-    /// Outputs that it always has, beside those that a plan declares.
-    pub outputs: &'static [&'static str],
     /// It can say whether its goal already holds.
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
     pub deletes_data: bool,
     /// When a step was satisfied, its outputs come from the probe alone.
     pub outputs_from_probe: bool,
+    /// Outputs that it always has, beside those that a plan declares.
+    pub outputs: &'static [&'static str],
     /// What a stop does unless the plan says otherwise; of no meaning for a check.
     pub on_stop: OnStop,
 }
@@ -208,6 +216,8 @@ pub const ENTRIES: &[&[Entry]] = &[
     file::ENTRIES,
     homeassistant::ENTRIES,
     http::ENTRIES,
+    kubernetes::ENTRIES,
+    mqtt::ENTRIES,
     network::ENTRIES,
     proxmox::ENTRIES,
 ];
@@ -221,11 +231,12 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
+    inverse_if: "",
     nothing_to_undo: false,
-    outputs: &[],
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,
+    outputs: &[],
     on_stop: OnStop::Finish,
 };
 
@@ -258,6 +269,7 @@ mod tests {
             let named = entry.at_most_one.iter().copied().flatten();
             assert!(named.into_iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.one_of.iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
+            assert!(entry.inverse_if.is_empty() || entry.field(entry.inverse_if).is_some(), "{}", entry.name);
             assert!(entry.doc.ends_with('.') && entry.fields.iter().all(|field| field.doc.ends_with('.')));
             let mut names: Vec<_> = entry.fields.iter().map(|field| field.name).collect();
             names.sort_unstable();

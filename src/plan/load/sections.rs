@@ -191,7 +191,9 @@ impl<'d> Loader<'d, '_> {
                 }
                 self.keep(text, Use { secrets: true, ..Use::outside("password") })
             });
-            let broker = Broker { url, username: self.optional(&table, "username"), password };
+            let ca = table.text("ca", &mut self.problems);
+            let ca = ca.and_then(|text| self.file(text, Use::outside("ca")));
+            let broker = Broker { url, username: self.optional(&table, "username"), password, ca };
             brokers.insert(entry.name().to_owned(), broker);
         }
         brokers

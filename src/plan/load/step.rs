@@ -207,10 +207,12 @@ impl<'d> Loader<'d, '_> {
             return None;
         }
         let forward = forward?;
-        if forward.entry.nothing_to_undo {
+        let entry = forward.entry;
+        if entry.nothing_to_undo {
             return Some(Compensate::Nothing);
         }
-        if forward.entry.own_inverse {
+        let given = |name: &str| forward.operation.fields.get(name) == Some(&Value::Bool(true));
+        if entry.own_inverse && (entry.inverse_if.is_empty() || given(entry.inverse_if)) {
             return Some(Compensate::Inverse);
         }
         let message = format!("action `{}` does not say how it is taken back", forward.entry.name);

@@ -1,0 +1,136 @@
+//! A real mosquitto on 127.0.0.1 and free ports, with users, an access list and TLS, in a temporary folder; ended by its
+//! handle.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const MOSQUITTO: &str = "/usr/sbin/mosquitto";
+
+/// Everybody's password.
+pub const PASSWORD: &str = "correct horse";
+
+/// Who may do what, as in facts/transcripts/mqtt-trace.jsonl.
+pub const RIGHTS: &[(&str, &str)] = &[
+    ("frigate-k8s", "readwrite frigate/#"),
+    ("frigate-lxc", "readwrite frigate/#"),
+    ("observer", "read frigate/#"),
+    ("ha", "readwrite #"),
+];
+
+/// A running mosquitto.
+pub struct Mosquitto {
+    folder: TempDir,
+    port: u16,
+    tls_port: u16,
+    ca: String,
+    process: Child,
+}
+
+impl Mosquitto {
+    /// Starts one, or says loudly why not.
+    pub fn start() -> Option<Self> {
+        if !Path::new(MOSQUITTO).exists() {
+            super::skip::skip("there is no mosquitto on this machine: apt-get install mosquitto");
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("mosq").tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let mut acl = String::new();
+        let mut passwords = String::new();
+        for (user, right) in RIGHTS {
+            acl.push_str(&format!("user {user}\ntopic {right}\n\n"));
+            passwords.push_str(&format!("{user}:{PASSWORD}\n"));
+        }
+        fs::write(path("acl"), acl).unwrap();
+        fs::write(path("passwords"), passwords).unwrap();
+        // Turns the plain passwords of the file into hashed ones.
+        let hashed = Command::new("mosquitto_passwd").args(["-U", &path("passwords")]).output().unwrap();
+        assert!(hashed.status.success(), "{hashed:?}");
+        let ca = certificate(&folder);
+        let (port, tls_port) = (free(), free());
+        let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
+        let config = format!(
+            "{user}allow_anonymous false\npassword_file {}\nacl_file {}\nlistener {port} 127.0.0.1\n\
+             listener {tls_port} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+            path("passwords"),
+            path("acl"),
+            path("server.pem"),
+            path("server.key"),
+        );
+        fs::write(path("config"), config).unwrap();
+        let log = fs::File::create(path("log")).unwrap();
+        let process = Command::new(MOSQUITTO)
+            .args(["-c", &path("config")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .spawn()
+            .unwrap();
+        let mosquitto = Self { folder, port, tls_port, ca, process };
+        let since = Instant::now();
+        for port in [port, tls_port] {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                assert!(
+                    since.elapsed() < Duration::from_secs(20),
+                    "mosquitto does not come up: {}",
+                    mosquitto.log()
+                );
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Some(mosquitto)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    pub fn tls_url(&self) -> String {
+        format!("mqtts://127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The authority that vouches for its certificate, as PEM.
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn free() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Makes an authority and a certificate of it for 127.0.0.1; gives the authority's.
+fn certificate(folder: &TempDir) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the tests");
+    let signed = authority.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = server.signed_by(&server_key, &issuer).unwrap();
+    fs::write(folder.path().join("server.pem"), server.pem()).unwrap();
+    fs::write(folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
+    signed.pem()
+}
