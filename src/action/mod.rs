@@ -11,6 +11,7 @@
 mod command;
 mod fields;
 mod file;
+mod frigate;
 mod http;
 mod mqtt_heal;
 mod mqtt_publish;
@@ -33,6 +34,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
+pub(crate) use frigate::{camera_names, summary as frigate_summary};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
 

@@ -7,6 +7,7 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod frigate;
 mod http;
 mod mqtt;
 mod ssh;
@@ -58,6 +59,7 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("frigate", &frigate::Frigate),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),

@@ -17,6 +17,7 @@ const TEXT: &str = include_str!("manual.md");
 /// Examples of fields that take any text, in TOML: a type says nothing about them.
 const EXAMPLES: &[(&str, &str)] = &[
     ("available", "\"frigate\""),
+    ("baseline", "\"{{ steps.baseline.outputs.frigate }}\""),
     ("body", "\"The new one is live.\""),
     ("contains", "\"ready\""),
     ("content", "\"Welcome.\\n\""),

@@ -161,10 +161,12 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
-    /// Its own inverse is there only where this field is `true`; empty: always.
-    pub inverse_if: &'static str,
     /// It leaves nothing to undo: a step need not say how it is taken back.
     pub nothing_to_undo: bool,
+    /// Its own inverse is there only where this field is `true`; empty: always.
+    pub inverse_if: &'static str,
+    /// Outputs that it always has, beside those that a plan declares.
+    pub outputs: &'static [&'static str],
     /// It can say whether its goal already holds.
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
@@ -204,7 +206,7 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 
 /// Every action and check of this build, family by family.
 pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, http::ENTRIES, mqtt::ENTRIES, network::ENTRIES];
+    &[command::ENTRIES, file::ENTRIES, frigate::ENTRIES, http::ENTRIES, mqtt::ENTRIES, network::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
@@ -215,8 +217,9 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
-    inverse_if: "",
     nothing_to_undo: false,
+    inverse_if: "",
+    outputs: &[],
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,

@@ -87,19 +87,13 @@ impl<'d> Loader<'d, '_> {
         let mut read = Read {
             operation: Operation { name: entry.name.to_owned(), fields: Map::new() },
             entry,
-            outputs: BTreeSet::new(),
+            outputs: entry.outputs.iter().map(|&name| name.to_owned()).collect(),
         };
         for item in table.iter() {
             let Some(field) = entry.field(item.name()) else { continue };
             if matches!(field.kind, FieldType::Outputs | FieldType::AnswerOutputs) {
-                read.outputs = item
-                    .value
-                    .get_ref()
-                    .as_table()
-                    .into_iter()
-                    .flatten()
-                    .map(|(key, _)| key.get_ref().to_string())
-                    .collect();
+                let declared = item.value.get_ref().as_table().into_iter().flatten();
+                read.outputs.extend(declared.map(|(key, _)| key.get_ref().to_string()));
             }
             let on_host = table.get("host").is_some();
             let value = match field.kind {
