@@ -509,3 +509,22 @@ async fn sudo_is_asked_for_without_a_password() {
     std::process::Command::new("sudo").args(["-n", "sh", "-c", &clear]).status().unwrap();
     assert_eq!(acted(outcome).0["o"], "0\nx");
 }
+
+/// The word that a session has ended may overtake what it wrote: sshd sends the exit status when the shell is gone, and what still
+/// stands in its pipes after that. Here nearly all of it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_after_the_exit_status_is_read() {
+    let late = "ForceCommand d=$(mktemp -d) && sh -c \"$SSH_ORIGINAL_COMMAND\" >$d/o 2>$d/e; \
+                { sleep 0.3; cat $d/e >&2; cat $d/o; rm -r $d; } & exit 0";
+    let Some(sshd) = Sshd::start_with(late) else { return };
+    let world = World::new().with_host(&sshd);
+    let says = ssh(json!({ "argv": ["printf", "said"], "outputs": { "word": "text" } }));
+    let (outputs, _) = acted(world.actions.act(world.call("a", 1, says.clone())).await);
+    assert_eq!(outputs["word"], "said");
+    let answer = world.checks.look(world.look(says)).await;
+    assert_eq!(
+        (answer.verdict, answer.outputs.get("word")),
+        (Verdict::Holds, Some(&json!("said"))),
+        "{answer:?}"
+    );
+}

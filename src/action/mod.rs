@@ -13,6 +13,7 @@ mod fields;
 mod file;
 mod frigate;
 mod http;
+mod kubernetes;
 mod mqtt_heal;
 mod mqtt_publish;
 mod outcome;
@@ -90,6 +91,21 @@ trait Probe: Send + Sync {
     /// Computes from the world whether the goal of the rendered operation holds, with facts, and with the outputs that
     /// the action would have given. Changes nothing. Could not look is `unknown`. Cancel-safe.
     fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Answer>;
+
+    /// The same for somebody who reads: with what would be changed. The default has nothing to show. Changes nothing.
+    fn foresee(&self, transport: Transport, call: Call) -> BoxFuture<'static, Foreseen> {
+        let looked = self.look(transport, call);
+        Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
+    }
+}
+
+/// What a probe saw, and what the action would change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Foreseen {
+    /// What the probe answers.
+    pub answer: Answer,
+    /// What the action would change, as lines of text, secrets masked; empty: nothing, or that cannot be said.
+    pub diff: String,
 }
 
 /// An action's own way back.
@@ -127,6 +143,7 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("http", &http::Http),
+    ("kubernetes.apply", &kubernetes::Apply),
     ("mqtt.publish", &mqtt_publish::Publish),
     ("mqtt.heal", &mqtt_heal::Heal),
 ];
@@ -172,6 +189,17 @@ impl Actions {
         }) {
             Ok(probe) => probe.look(self.transport.clone(), call),
             Err(reason) => ready(Answer::new(Verdict::Unknown, reason)),
+        }
+    }
+
+    /// Asks the action's own probe, and what the action would change. Cancel-safe.
+    pub fn foresee(&self, call: Call) -> BoxFuture<'static, Foreseen> {
+        match find(&call.operation.name).ok().and_then(Action::probe) {
+            Some(probe) => probe.foresee(self.transport.clone(), call),
+            None => {
+                let looked = self.probe(call);
+                Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
+            }
         }
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Holding {
 impl Access {
     /// Opens the journal of a state folder, or finds who has it.
     pub(super) async fn open(session: &Session, folder: &Path, create: bool) -> Result<Self, Fail> {
-        let clock = SystemClock::new();
+        let clock = session.clock();
         let mut deadline = Instant::now() + HOLDER_TIMEOUT;
         let mut before = None;
         loop {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fail::Fail;
 use super::{Color, Global};
+use crate::driver::{Leaps, SystemClock};
 use crate::report::{self, Look, exit};
 
 /// Around one command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Session {
     state: Option<PathBuf>,
     pub(super) json: bool,
@@ -22,6 +23,8 @@ pub(super) struct Session {
     width: usize,
     /// Gives back what was needed until now and hardly is again.
     pub(super) let_go: fn(),
+    /// The time of a simulated house, where runs are driven in one.
+    pub(super) leaps: Option<Leaps>,
     /// Why a part of the answer did not reach standard output.
     lost: Arc<Mutex<Option<std::io::Error>>>,
 }
@@ -61,7 +64,17 @@ impl Session {
             terminal: out && err && environment("TERM").is_none_or(|term| term != "dumb"),
             width: width.filter(|&width| width >= 40).unwrap_or(100),
             let_go,
+            leaps: None,
             lost: Arc::default(),
+        }
+    }
+
+    /// What runs are driven by.
+    pub(super) fn clock(&self) -> SystemClock {
+        let clock = SystemClock::new();
+        match &self.leaps {
+            Some(leaps) => clock.leaping(leaps.clone()),
+            None => clock,
         }
     }
 

@@ -1,5 +1,8 @@
 //! The one place that reads the time.
 
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -14,18 +17,42 @@ pub trait Clock: Send + Sync + 'static {
     /// Random bits for jitter.
     fn entropy(&self) -> u64;
 
+    /// Lets a wait of so many milliseconds pass at once, and says whether it did. Only a simulated clock does.
+    fn leap(&self, _for_ms: u64) -> bool {
+        false
+    }
+
     /// Both, as the core wants them.
     fn moment(&self) -> Moment {
         Moment { at: self.now(), entropy: self.entropy() }
     }
 }
 
-/// The machine's clocks.
+/// The machine's clocks; or, in a simulated house, those of a place where long waits pass at once.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
     boot: u64,
     boot_id: String,
+    leaps: Option<Leaps>,
 }
+
+/// The time of a simulated house: the machine's, ahead by all the waits that were leapt over.
+#[derive(Clone)]
+pub struct Leaps {
+    /// How far ahead it is now, in milliseconds.
+    pub ahead_ms: Arc<AtomicU64>,
+    /// Moves it on. What it sets must outlive the process: time never goes back within a run.
+    pub leap: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl fmt::Debug for Leaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaps").field("ahead_ms", &self.ahead_ms).finish_non_exhaustive()
+    }
+}
+
+/// Shorter waits are waited for in a simulated house too: what it is asked in between takes real time.
+const LEAP_MIN_MS: u64 = 20_000;
 
 impl SystemClock {
     /// Reads which boot this is, once.
@@ -33,7 +60,13 @@ impl SystemClock {
         // Source: random(4); absent in some containers, where one name for all boots has to do.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let boot_id = boot_id.trim().to_owned();
-        Self { boot: short_hash(boot_id.as_bytes()), boot_id }
+        Self { boot: short_hash(boot_id.as_bytes()), boot_id, leaps: None }
+    }
+
+    /// The same clocks in a simulated house.
+    #[must_use]
+    pub fn leaping(self, leaps: Leaps) -> Self {
+        Self { leaps: Some(leaps), ..self }
     }
 
     /// The kernel's name for this boot.
@@ -53,15 +86,24 @@ impl Clock for SystemClock {
         let wall = clock_gettime(ClockId::Realtime);
         let up = clock_gettime(ClockId::Boottime);
         let up = Duration::new(u64::try_from(up.tv_sec).unwrap_or(0), u32::try_from(up.tv_nsec).unwrap_or(0));
+        let ahead = self.leaps.as_ref().map_or(0, |leaps| leaps.ahead_ms.load(Ordering::SeqCst));
         Stamp {
-            wall_ms: wall.tv_sec * 1_000 + wall.tv_nsec / 1_000_000,
+            wall_ms: wall.tv_sec * 1_000 + wall.tv_nsec / 1_000_000 + i64::try_from(ahead).unwrap_or(0),
             boot: self.boot,
-            up_ms: u64::try_from(up.as_millis()).unwrap_or(u64::MAX),
+            up_ms: u64::try_from(up.as_millis()).unwrap_or(u64::MAX).saturating_add(ahead),
         }
     }
 
     fn entropy(&self) -> u64 {
         getrandom::u64().unwrap_or(0)
+    }
+
+    fn leap(&self, for_ms: u64) -> bool {
+        let leaps = self.leaps.as_ref().filter(|_| for_ms >= LEAP_MIN_MS);
+        if let Some(leaps) = leaps {
+            (leaps.leap)(for_ms);
+        }
+        leaps.is_some()
     }
 }
 

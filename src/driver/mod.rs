@@ -20,7 +20,7 @@ mod undo;
 mod world;
 
 pub use amend::{Amendment, Refused, RefusedStep, Takes, amendment, amendment_with};
-pub use clock::{Clock, SystemClock, short_hash};
+pub use clock::{Clock, Leaps, SystemClock, short_hash};
 pub use codec::{CodecError, decode, encode};
 pub use history::{History, HistoryError};
 pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target};

@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod frigate;
 mod http;
+mod kubernetes;
 mod mqtt;
 mod network;
 
@@ -29,6 +30,8 @@ pub enum FieldType {
     Outputs,
     /// A file, relative to the plan file; recorded absolute, with its content.
     File,
+    /// Kubernetes manifests: a file or a folder, relative to the plan file; recorded absolute, with the objects in it.
+    Manifests,
     /// A folder of this machine, relative to the plan file; recorded absolute, without its content.
     Folder,
     /// The name of a host of the plan.
@@ -73,6 +76,7 @@ impl FieldType {
             FieldType::Text
             | FieldType::File
             | FieldType::Folder
+            | FieldType::Manifests
             | FieldType::Host
             | FieldType::Cluster
             | FieldType::Broker
@@ -205,8 +209,15 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] =
-    &[command::ENTRIES, file::ENTRIES, frigate::ENTRIES, http::ENTRIES, mqtt::ENTRIES, network::ENTRIES];
+pub const ENTRIES: &[&[Entry]] = &[
+    command::ENTRIES,
+    file::ENTRIES,
+    frigate::ENTRIES,
+    http::ENTRIES,
+    kubernetes::ENTRIES,
+    mqtt::ENTRIES,
+    network::ENTRIES,
+];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {

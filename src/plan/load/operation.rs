@@ -178,6 +178,10 @@ impl<'d> Loader<'d, '_> {
                 let text = text(item, &mut self.problems)?;
                 self.file(text, using).map(Value::String)
             }
+            FieldType::Manifests => {
+                let text = text(item, &mut self.problems)?;
+                self.manifests(text, using).map(Value::String)
+            }
             FieldType::Folder => {
                 let text = text(item, &mut self.problems)?;
                 self.absolute(text, using).map(|path| Value::String(path.text))

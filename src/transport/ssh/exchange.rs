@@ -317,6 +317,7 @@ struct Talk {
     master: Arc<Master>,
     streams: [Side; 2],
     stdin: Option<pipe::Sender>,
+    /// The end of the session. While it is held the ssh master writes what comes.
     waiting: Option<Waiting>,
     header: Vec<u8>,
     sent: usize,
@@ -338,6 +339,7 @@ impl Talk {
         tokio::pin!(stopped);
         while !self.is_over() {
             let sending = self.sent < self.header.len();
+            let silent = self.streams.iter().all(|side| side.pipe.is_none());
             let Self { streams: [out, err], stdin, waiting, .. } = self;
             tokio::select! {
                 biased;
@@ -346,7 +348,9 @@ impl Talk {
                 () = readable(out.pipe.as_ref()) => self.read(Stream::Out),
                 () = readable(err.pipe.as_ref()) => self.read(Stream::Err),
                 () = writable(stdin.as_ref()), if sending => self.send(),
-                exit = wait(waiting) => {
+                // Only then: the exit status may overtake the output, and whoever has heard it hangs up on the ssh
+                // master (openssh-mux-client 0.17.9, `EstablishedSession`), which throws away what still comes.
+                exit = wait(waiting), if silent => {
                     self.waiting = None;
                     self.exit = Some(exit);
                 }
@@ -361,7 +365,7 @@ impl Talk {
     fn is_over(&self) -> bool {
         self.streams.iter().all(|side| side.marks.ended())
             || self.marks.iter().any(|mark| matches!(mark, Mark::Refuse(_) | Mark::Over(_) | Mark::Stuck(_)))
-            || (self.exit.is_some() && self.streams.iter().all(|side| side.pipe.is_none()))
+            || self.exit.is_some()
     }
 
     fn read(&mut self, stream: Stream) {
