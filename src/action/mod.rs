@@ -8,6 +8,7 @@
 //! back to it. The catalog says of each action which it offers (`own_probe`, `own_inverse`); a test below sees that
 //! both say the same. Start reading at [`Actions::act`].
 
+mod baseline;
 mod command;
 mod fields;
 mod file;
@@ -35,7 +36,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
-pub(crate) use frigate::{camera_names, summary as frigate_summary};
+pub(crate) use frigate::camera_names;
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
 
@@ -144,6 +145,7 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("file", &file::File),
     ("http", &http::Http),
     ("kubernetes.apply", &kubernetes::Apply),
+    ("baseline", &baseline::Baseline),
     ("mqtt.publish", &mqtt_publish::Publish),
     ("mqtt.heal", &mqtt_heal::Heal),
 ];

@@ -8,6 +8,7 @@ mod command;
 mod dns;
 mod file;
 mod frigate;
+mod frigate_config;
 mod http;
 mod mqtt;
 mod ssh;
@@ -60,6 +61,7 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("frigate", &frigate::Frigate),
+    ("frigate.config", &frigate_config::FrigateConfig),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),

@@ -6,6 +6,7 @@
 //! actions and checks meet it over the network and cannot tell it from the real thing. Start reading at [`Store`].
 
 mod clock;
+pub mod frigate;
 pub mod mqtt;
 mod store;
 

@@ -2,7 +2,116 @@
 
 use super::{Entry, Field, FieldType, Kind, PLAIN, TIMEOUT, field};
 
-pub(super) const ENTRIES: &[Entry] = &[Entry {
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "baseline",
+        kind: Kind::Action,
+        doc: "Captures what there is before the first change, for later checks to compare with: of a Frigate (`url`) its \
+              version, cameras and how each of them does, of a container (`host`, `vmid`) its configuration, of Home \
+              Assistant its Frigate entry, of a broker the availability, of a cluster the addresses of its load balancers. \
+              The outputs are `frigate`, `container`, `homeassistant`, `mqtt` and `services`; of what was not named they \
+              are null. It changes nothing, and fails when something that is named cannot be read.",
+        fields: &[
+            OLD_URL,
+            USER,
+            PASSWORD,
+            TLS,
+            CA_FILE,
+            HOST,
+            VMID,
+            HOMEASSISTANT,
+            TOKEN,
+            BROKER,
+            PREFIX,
+            CLUSTER,
+        ],
+        nothing_to_undo: true,
+        outputs: &["frigate", "container", "homeassistant", "mqtt", "services"],
+        ..PLAIN
+    },
+    FRIGATE,
+    Entry {
+        name: "frigate.config",
+        kind: Kind::Check,
+        doc: "Judges a Frigate configuration as `runner lint` does: it holds without errors. Image, mounts and memory are \
+              read from the manifests beside it, the old instance's names from the baseline.",
+        fields: &[
+            FILE,
+            MANIFESTS,
+            CONFIGMAP,
+            CLUSTER,
+            TARGET,
+            CONFIG_BASELINE,
+            PHASE,
+            GPU,
+            ARCH,
+            IMAGE,
+            ALLOW,
+            STRICT,
+            TIMEOUT,
+        ],
+        one_of: &["file", "manifests", "configmap"],
+        ..PLAIN
+    },
+];
+
+const OLD_URL: Field = Field { required: false, ..URL };
+const HOST: Field = field("host", FieldType::Host, "The Proxmox node that the container is on.");
+const VMID: Field = field("vmid", FieldType::Text, "The container's number there.");
+const HOMEASSISTANT: Field = field("homeassistant", FieldType::Url, "Home Assistant: `http://host:8123`.");
+const TOKEN: Field = Field {
+    secrets: true,
+    ..field("token", FieldType::Text, "A long-lived access token of Home Assistant.")
+};
+const BROKER: Field = field("broker", FieldType::Broker, "The broker, one of `[brokers]`.");
+const PREFIX: Field = Field {
+    default: Some("\"frigate\""),
+    ..field("prefix", FieldType::Text, "Frigate's `mqtt.topic_prefix`.")
+};
+const CLUSTER: Field = field("cluster", FieldType::Cluster, "The cluster, one of `[clusters]`.");
+const FILE: Field = field("file", FieldType::File, "A configuration; its content is recorded.");
+const MANIFESTS: Field = field(
+    "manifests",
+    FieldType::Manifests,
+    "Kubernetes manifests with a ConfigMap that holds it: a file, a folder or a kustomization; recorded.",
+);
+const CONFIGMAP: Field = field(
+    "configmap",
+    FieldType::Text,
+    "`NAMESPACE/NAME` of a ConfigMap in `cluster`; the Deployments beside it are read as well.",
+);
+const TARGET: Field = Field {
+    default: Some("that of the image, else \"0.16\""),
+    ..field("version", FieldType::Text, "The version it is meant for, such as `0.16`.")
+};
+const CONFIG_BASELINE: Field = field(
+    "baseline",
+    FieldType::Json,
+    "The output `frigate` of a step with the action `baseline`: the client id and the topic prefix that are taken.",
+);
+const PHASE: Field = Field {
+    default: Some("\"parallel\" with a baseline"),
+    ..field(
+        "phase",
+        FieldType::OneOf(&["alone", "parallel", "cutover"]),
+        "`parallel`: the old instance still runs, so its names are taken; `cutover`: it is gone, and its names are to be \
+         kept; `alone`: there is none.",
+    )
+};
+const GPU: Field = field(
+    "gpu",
+    FieldType::OneOf(&["nvidia", "intel", "amd", "none"]),
+    "The GPU of the node that it will run on.",
+);
+const ARCH: Field = field("arch", FieldType::OneOf(&["amd64", "arm64"]), "The processor of that node.");
+const IMAGE: Field =
+    field("image", FieldType::Text, "The container image with its tag, where no manifest says it.");
+const ALLOW: Field =
+    field("allow", FieldType::TextArray, "Codes of findings that do not count, such as `L9`.");
+const STRICT: Field =
+    Field { default: Some("false"), ..field("strict", FieldType::Bool, "Warnings count as well.") };
+
+const FRIGATE: Entry = Entry {
     name: "frigate",
     kind: Kind::Check,
     doc: "Looks at a Frigate that runs: its version, whether its statistics are fresh, whether it has the cameras that it \
@@ -36,7 +145,7 @@ pub(super) const ENTRIES: &[Entry] = &[Entry {
     ],
     at_most_one: &[&["cameras", "baseline"]],
     ..PLAIN
-}];
+};
 
 pub(super) const URL: Field = Field {
     required: true,
