@@ -8,9 +8,11 @@
 //! back to it. The catalog says of each action which it offers (`own_probe`, `own_inverse`); a test below sees that
 //! both say the same. Start reading at [`Actions::act`].
 
+mod baseline;
 mod command;
 mod fields;
 mod file;
+mod frigate;
 mod homeassistant;
 mod http;
 mod kubernetes;
@@ -36,6 +38,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
+pub(crate) use frigate::camera_names;
 pub(crate) use homeassistant::{CameraEntities, home as home_assistant};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
@@ -144,6 +147,7 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("baseline", &baseline::Baseline),
     ("http", &http::Http),
     ("homeassistant.repoint", &homeassistant::Repoint),
     ("homeassistant.restart", &homeassistant::Restart),

@@ -6,7 +6,9 @@
 //! actions and checks meet it over the network and cannot tell it from the real thing. Start reading at [`Store`].
 
 mod clock;
+pub mod frigate;
 pub mod homeassistant;
+pub mod mqtt;
 pub mod proxmox;
 pub mod ssh;
 mod store;
