@@ -179,3 +179,45 @@ async fn an_object_that_others_write_meanwhile_is_read_again() {
     assert_eq!(over.ns.field("configmap a", ".data"), "{\"k\":\"old\"}");
     assert_eq!(over.managers("configmap a"), ["test"]);
 }
+
+/// Failing at each point, on both ways, and going back leaves what was there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_every_point_at_which_it_ends_the_way_back_leaves_what_was_there() {
+    let Some((scene, cluster)) = played("points") else { return };
+    let front = cluster.front("points");
+    let over = Scene::over(&front.kubeconfig, scene.ns);
+    over.ns.apply(&MAP.replace("new, more: x", "old"));
+    let before = over.objects();
+    let all = format!(
+        "{MAP}---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, ports: [{{ \
+         port: 80 }}] }}\n---\n{}",
+        deployment("web", "", "", "")
+    );
+    let refuse = |method: &str, after: usize| json!({ "do": "answer", "method": method, "after": after, "code": 422, "reason": "Invalid", "message": "no" });
+    let force = json!({ "force_conflicts": true });
+    // Three dry runs, then three objects.
+    for point in 0..6 {
+        let step = format!("there{point}");
+        let pre_image = over.pre_image(&step, &all).await;
+        front.fault(&refuse("PATCH", point));
+        failed(over.world.actions.act(over.call(&step, 1, &all, force.clone())).await);
+        front.heal();
+        over.undo(&step, &all, &pre_image).await;
+        assert_eq!(over.objects(), before, "point {point}");
+        assert_eq!(over.managers("configmap a"), ["test"], "point {point}");
+    }
+    // Two deletes, and two patches that give back.
+    for (method, after) in [("DELETE", 0), ("DELETE", 1), ("PATCH", 0), ("PATCH", 1)] {
+        let step = format!("back-{}{after}", method.to_lowercase());
+        let pre_image = over.pre_image(&step, &all).await;
+        acted(over.world.actions.act(over.call(&step, 1, &all, force.clone())).await);
+        front.fault(&refuse(method, after));
+        let mut call = over.call(&step, 1, &all, json!({}));
+        call.key.direction = runner::saga::Direction::Compensation;
+        failed(over.world.actions.undo(call, pre_image.clone()).await);
+        front.heal();
+        over.undo(&step, &all, &pre_image).await;
+        assert_eq!(over.objects(), before, "{method} {after}");
+        assert_eq!(over.managers("configmap a"), ["test"], "{method} {after}");
+    }
+}
