@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::human::time;
 use super::shown::SHOWN_VERSION;
-use super::step::detail;
+use super::step::{detail, word};
 use super::words::line;
 use super::{Asked, Context, Look, ending, event_json, guard};
 use crate::plan::StepId;
@@ -59,7 +59,7 @@ pub fn why_text(
 ) -> String {
     let Some((place, (_, found))) = state.place(step).zip(state.step(step)) else { return String::new() };
     let detail = detail(state, place, &context.now);
-    let mut text = format!("{} step `{step}` is {}", state.run, found.status.word());
+    let mut text = format!("{} step `{step}` is {}", state.run, word(state, place));
     if !detail.is_empty() {
         text.push_str(&format!(": {detail}"));
     }
