@@ -385,7 +385,7 @@ fn inverse(step: &Step) -> String {
             let forward = step.forward.as_ref().map(|forward| format!(": the inverse of `{}`", forward.name));
             forward.unwrap_or_default()
         }
-        Compensate::Action(action) => format!(": its own `{}`", action.name),
+        Compensate::Action(action) => format!(": its `compensate` (`{}`)", action.name),
         Compensate::Nothing | Compensate::Irreversible(_) => String::new(),
     }
 }
