@@ -5,6 +5,7 @@
 //! ([`Store`]), its port included: killed at any instant, it comes back as it was. Nothing here is used by a run: the
 //! actions and checks meet it over the network and cannot tell it from the real thing. Start reading at [`Store`].
 
+pub mod kubernetes;
 mod store;
 
 pub use store::{Store, StoreError, listen};
