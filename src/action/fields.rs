@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::plan::recorded::{Host, Operation};
-use crate::transport::{FilePlace, Launch, Program, Target};
+use crate::plan::recorded::{Cluster, Host, Operation};
+use crate::transport::{ClusterPlace, FilePlace, Launch, Program, Target};
 
 /// What the first Ctrl-C does to an action in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,23 @@ impl<'a> Fields<'a> {
             jump: host.jump.clone(),
             sudo: host.sudo,
         })
+    }
+
+    /// The cluster that an operation names; a relative kubeconfig counts from the plan's folder on, `~` is the home.
+    pub(crate) fn cluster(
+        self,
+        clusters: &BTreeMap<String, Cluster>,
+        folder: &Path,
+    ) -> Result<ClusterPlace, String> {
+        let name =
+            self.text("cluster")?.ok_or_else(|| format!("`{}` needs a `cluster`", self.operation.name))?;
+        let cluster =
+            clusters.get(&name).ok_or_else(|| format!("there is no cluster `{name}` in the plan"))?;
+        let kubeconfig = cluster.kubeconfig.as_deref().map(|path| match path.strip_prefix("~/") {
+            Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+            None => folder.join(path),
+        });
+        Ok(ClusterPlace { name, context: cluster.context.clone(), kubeconfig })
     }
 
     /// The declared outputs: name and `text` or a JSON pointer.

@@ -1,5 +1,5 @@
-//! What actions and checks share to reach the world: processes here, ssh to hosts, files on both, HTTP and DNS, and what
-//! they need around them (bounded capture, redaction, logs, slots).
+//! What actions and checks share to reach the world: processes here, ssh to hosts, files on both, HTTP, DNS and
+//! Kubernetes, and what they need around them (bounded capture, redaction, logs, slots).
 //!
 //! Knows nothing of sagas, plans or journals: it is handed names and gives back what it saw. Keeps P3 (a cut-off
 //! attempt is proved over: `slot`, `settle`, `ssh`) and P7 (secrets stay out: `redact`). Start reading at
@@ -11,6 +11,7 @@ mod file;
 mod harmless;
 mod http;
 mod inside;
+mod kube;
 mod launch;
 mod local;
 mod process;
@@ -43,6 +44,10 @@ pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, 
 pub(crate) use harmless::one_line;
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
+pub(crate) use kube::{
+    Applied, Cause, ClusterPlace, Kube, KubeError, Object, Patch, Propagation, Refusal, Resource, Right,
+    Select, Why,
+};
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;
 pub(crate) use settle::Proof;
@@ -114,6 +119,7 @@ struct Shared {
     pool: ssh::Pool,
     inside: Arc<inside::Inside>,
     http: http::Clients,
+    clusters: kube::Clusters,
     scratch: AtomicU64,
 }
 
@@ -151,7 +157,8 @@ impl Transport {
         let slots = Arc::new(slot::Slots::new(slots, process::boot_id()));
         let pool = ssh::Pool::new(options.runtime.clone());
         let (inside, http) = (Arc::new(inside::Inside::new()), http::Clients::default());
-        Ok(Self(Arc::new(Shared { options, slots, pool, inside, http, scratch: AtomicU64::new(0) })))
+        let (clusters, scratch) = (kube::Clusters::default(), AtomicU64::new(0));
+        Ok(Self(Arc::new(Shared { options, slots, pool, inside, http, clusters, scratch })))
     }
 
     /// Ends the ssh connections. Commands on hosts are not hurt by it; a later use connects again.
