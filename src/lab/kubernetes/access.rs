@@ -45,7 +45,9 @@ pub(super) fn may(state: &State, user: &User, wish: &Wish<'_>) -> bool {
     bindings.into_iter().any(|(_, binding)| {
         let named = binding["subjects"].as_array().into_iter().flatten().any(|subject| {
             (subject["kind"] == "User" && subject["name"] == user.name.as_str())
-                || (subject["kind"] == "Group" && subject["name"] == "system:authenticated" && !user.token.is_empty())
+                || (subject["kind"] == "Group"
+                    && subject["name"] == "system:authenticated"
+                    && !user.token.is_empty())
         });
         let role = &binding["roleRef"];
         let plural = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
@@ -91,16 +93,20 @@ pub(super) fn check(state: &State, user: &User, verb: &str, place: &Place) -> Re
 /// Answers a review: who am I, may I. Nothing for another path.
 pub(super) fn review(state: &State, user: &User, path: &str, mut asked: Value) -> Option<Value> {
     let plural = path.rsplit('/').next()?;
-    let (group, kind, _) = kinds::REVIEWS.iter().find(|(group, _, known)| {
-        *known == plural && path == format!("/apis/{group}/v1/{known}")
-    })?;
+    let (group, kind, _) = kinds::REVIEWS
+        .iter()
+        .find(|(group, _, known)| *known == plural && path == format!("/apis/{group}/v1/{known}"))?;
     if !asked.is_object() {
         asked = json!({});
     }
     asked["kind"] = (*kind).into();
     asked["apiVersion"] = format!("{group}/v1").into();
     if *kind == "SelfSubjectReview" {
-        let groups = if user.master { json!(["system:masters", "system:authenticated"]) } else { json!(["system:authenticated"]) };
+        let groups = if user.master {
+            json!(["system:masters", "system:authenticated"])
+        } else {
+            json!(["system:authenticated"])
+        };
         asked["metadata"]["creationTimestamp"] = now_text().into();
         asked["status"] = json!({ "userInfo": { "username": user.name, "groups": groups } });
         return Some(asked);

@@ -76,7 +76,8 @@ impl Container {
             return Err(Refusal {
                 code: 500,
                 reason: None,
-                message: "error dialing backend: dial tcp 127.0.0.1:10250: connect: connection refused".to_owned(),
+                message: "error dialing backend: dial tcp 127.0.0.1:10250: connect: connection refused"
+                    .to_owned(),
                 details: None,
                 retry_after_s: None,
             });
@@ -124,7 +125,8 @@ impl Container {
             }
         };
         let lines: Vec<&str> = written.split('\n').collect();
-        let tail = query.number("tailLines").and_then(|tail| usize::try_from(tail).ok()).unwrap_or(usize::MAX);
+        let tail =
+            query.number("tailLines").and_then(|tail| usize::try_from(tail).ok()).unwrap_or(usize::MAX);
         let lines = &lines[lines.len().saturating_sub(tail)..];
         let life = self.pod["metadata"]["uid"].as_str().and_then(|uid| state.lives.get(uid));
         let at = text_of(life.and_then(|life| life.started_ms).unwrap_or_default());
@@ -169,7 +171,8 @@ impl Container {
                 stdout: text("stdout"),
                 stderr: text("stderr"),
                 code: script["code"].as_u64().and_then(|code| u32::try_from(code).ok()).unwrap_or_default(),
-                after: Duration::try_from_secs_f64(script["seconds"].as_f64().unwrap_or_default()).unwrap_or_default(),
+                after: Duration::try_from_secs_f64(script["seconds"].as_f64().unwrap_or_default())
+                    .unwrap_or_default(),
                 ..Run::default()
             });
         }
@@ -185,9 +188,14 @@ impl Container {
             "hostname" => says(format!("{}\n", self.pod["metadata"]["name"].as_str().unwrap_or_default())),
             "cat" => Run { copies: true, ..Run::default() },
             "yes" => Run { endless: true, ..Run::default() },
-            "sleep" => match words.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+            "sleep" => match words.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            {
                 Some(after) => Run { after, ..Run::default() },
-                None => Run { stderr: format!("sleep: invalid time interval '{words}'\n"), code: 1, ..Run::default() },
+                None => Run {
+                    stderr: format!("sleep: invalid time interval '{words}'\n"),
+                    code: 1,
+                    ..Run::default()
+                },
             },
             "sh" if shell_end().is_some() => ends(shell_end().unwrap_or_default()),
             "nvidia-smi" if gpus > 0 => {
@@ -279,14 +287,22 @@ pub(super) async fn serve(upgraded: hyper::upgrade::Upgraded, run: Run, query: Q
 }
 
 /// Goes on after the logs so far until the container runs no longer.
-pub(super) async fn follow(shared: Arc<Shared>, place: Place, container: Container, lines: mpsc::Sender<Bytes>) {
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    place: Place,
+    container: Container,
+    lines: mpsc::Sender<Bytes>,
+) {
     let id = container.status["containerID"].clone();
     let mut revisions = shared.revisions.subscribe();
     loop {
         let runs = shared.store.look(|state| {
             let pod = state.get(&place.key());
             let statuses = pod.and_then(|pod| pod["status"]["containerStatuses"].as_array());
-            statuses.into_iter().flatten().any(|one| one["containerID"] == id && one["state"]["running"].is_object())
+            statuses
+                .into_iter()
+                .flatten()
+                .any(|one| one["containerID"] == id && one["state"]["running"].is_object())
         });
         if !runs {
             return;

@@ -46,7 +46,8 @@ pub(super) fn fill(state: &mut State, kind: &Kind, object: &mut Value) {
             let class = state
                 .all("storageclasses", "storage.k8s.io")
                 .find(|(_, class)| {
-                    super::state::annotation(class, "storageclass.kubernetes.io/is-default-class") == Some("true")
+                    super::state::annotation(class, "storageclass.kubernetes.io/is-default-class")
+                        == Some("true")
                 })
                 .map(|(_, class)| class["metadata"]["name"].clone());
             let spec = table(object, &["spec"]);
@@ -89,13 +90,14 @@ pub(super) fn fill(state: &mut State, kind: &Kind, object: &mut Value) {
             set(status, "acceptedNames", names);
             set(status, "storedVersions", json!([]));
             let now = super::state::now_text();
-            let condition = |kind: &str, reason: &str| {
-                json!({ "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": now })
-            };
+            let condition = |kind: &str, reason: &str| json!({ "type": kind, "status": "True", "reason": reason, "message": "", "lastTransitionTime": now });
             set(
                 status,
                 "conditions",
-                json!([condition("NamesAccepted", "NoConflicts"), condition("Established", "InitialNamesAccepted")]),
+                json!([
+                    condition("NamesAccepted", "NoConflicts"),
+                    condition("Established", "InitialNamesAccepted")
+                ]),
             );
         }
         _ => {}
@@ -174,9 +176,11 @@ fn pod(spec: &mut Map<String, Value>) {
         }
     }
     for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
-        for (name, key, value) in
-            [("configMap", "defaultMode", json!(420)), ("secret", "defaultMode", json!(420)), ("hostPath", "type", json!(""))]
-        {
+        for (name, key, value) in [
+            ("configMap", "defaultMode", json!(420)),
+            ("secret", "defaultMode", json!(420)),
+            ("hostPath", "type", json!("")),
+        ] {
             if let Some(source) = volume.get_mut(name).and_then(Value::as_object_mut) {
                 set(source, key, value);
             }

@@ -11,13 +11,19 @@ use super::state::{State, now_ms, now_text, text_of};
 ///
 /// # Errors
 /// 404 when it is not there, 409 when it is another one than `preconditions` says.
-pub(super) fn delete(state: &mut State, place: &Place, options: &Value, dry_run: bool) -> Result<Value, Refusal> {
+pub(super) fn delete(
+    state: &mut State,
+    place: &Place,
+    options: &Value,
+    dry_run: bool,
+) -> Result<Value, Refusal> {
     let object = state.get(&place.key()).ok_or_else(|| Refusal::not_found(&place.kind, &place.name))?;
     for (what, name) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
         let wanted = &options["preconditions"][name];
         if wanted.is_string() && *wanted != object["metadata"][name] {
             let mut refusal = Refusal::stale(&place.kind, &place.name);
-            let (wanted, there) = (wanted.as_str().unwrap_or_default(), object["metadata"][name].as_str().unwrap_or_default());
+            let (wanted, there) =
+                (wanted.as_str().unwrap_or_default(), object["metadata"][name].as_str().unwrap_or_default());
             refusal.message = format!(
                 "Operation cannot be fulfilled on {} \"{}\": Precondition failed: {what} in precondition: {wanted}, {what} \
                  in object meta: {there}",
@@ -44,7 +50,13 @@ pub(super) fn delete(state: &mut State, place: &Place, options: &Value, dry_run:
 }
 
 /// Marks an object as going, or takes it away; gives what is left of it.
-pub(super) fn remove(state: &mut State, key: &str, kind: &str, policy: &str, grace: Option<i64>) -> Option<Value> {
+pub(super) fn remove(
+    state: &mut State,
+    key: &str,
+    kind: &str,
+    policy: &str,
+    grace: Option<i64>,
+) -> Option<Value> {
     let mut object = state.get(key)?.clone();
     let already = object["metadata"]["deletionTimestamp"].is_string();
     let before = object.clone();

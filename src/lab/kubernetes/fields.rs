@@ -70,7 +70,12 @@ impl<'a> Shape<'a> {
             return List::Atomic;
         }
         match self.name {
-            "containers" | "initContainers" | "ephemeralContainers" | "volumes" | "env" | "imagePullSecrets"
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "volumes"
+            | "env"
+            | "imagePullSecrets"
             | "secrets" => List::Keyed(&["name"]),
             "volumeMounts" => List::Keyed(&["mountPath"]),
             "volumeDevices" => List::Keyed(&["devicePath"]),
@@ -198,7 +203,8 @@ impl Fields {
             (Some(old), Some(new)) if old == new => Self::default(),
             (Some(old), Some(new)) => match (shape.parts(old), shape.parts(new)) {
                 (Some(olds), Some(news)) => {
-                    let mut both: BTreeMap<String, (Shape<'_>, Option<&Value>, Option<&Value>)> = BTreeMap::new();
+                    let mut both: BTreeMap<String, (Shape<'_>, Option<&Value>, Option<&Value>)> =
+                        BTreeMap::new();
                     for (name, shape, value) in olds {
                         both.insert(name, (shape, Some(value), None));
                     }

@@ -52,7 +52,11 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         Kind { short: &["ev"], ..kind("", "Event", "events", true) },
         Kind { short: &["ns"], status: true, ..kind("", "Namespace", "namespaces", false) },
         Kind { short: &["no"], status: true, ..kind("", "Node", "nodes", false) },
-        Kind { short: &["pvc"], status: true, ..kind("", "PersistentVolumeClaim", "persistentvolumeclaims", true) },
+        Kind {
+            short: &["pvc"],
+            status: true,
+            ..kind("", "PersistentVolumeClaim", "persistentvolumeclaims", true)
+        },
         Kind { short: &["pv"], status: true, ..kind("", "PersistentVolume", "persistentvolumes", false) },
         Kind { short: &["po"], status: true, generation: true, ..kind("", "Pod", "pods", true) },
         kind("", "Secret", "secrets", true),
@@ -108,7 +112,11 @@ pub(super) const REVIEWS: &[(&str, &str, &str)] = &[
 impl Kind {
     /// `apps/v1`, `v1`.
     pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `deployments.apps`, `pods`: as messages name it.

@@ -45,9 +45,17 @@ impl Managers {
         given.is_array() && given != live
     }
 
+    /// Nobody owns anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What this manager has applied.
     pub(super) fn applied(&self, manager: &str) -> Fields {
-        let mine = self.0.iter().find(|entry| entry.apply && entry.manager == manager && entry.subresource.is_empty());
+        let mine = self
+            .0
+            .iter()
+            .find(|entry| entry.apply && entry.manager == manager && entry.subresource.is_empty());
         mine.map(|entry| entry.fields.clone()).unwrap_or_default()
     }
 
@@ -97,7 +105,14 @@ impl Managers {
     }
 
     /// This manager has made `new` of `old`: what it changed is its own.
-    pub(super) fn update(&mut self, manager: &str, subresource: &str, kind: &Kind, old: Option<&Value>, new: &Value) {
+    pub(super) fn update(
+        &mut self,
+        manager: &str,
+        subresource: &str,
+        kind: &Kind,
+        old: Option<&Value>,
+        new: &Value,
+    ) {
         let shape = Shape::of(kind.custom);
         let nothing = json!({});
         let mut changed = Fields::changed(Some(old.unwrap_or(&nothing)), Some(new), shape);
@@ -117,7 +132,8 @@ impl Managers {
             return;
         }
         let present = everything(new, shape);
-        let is_mine = |entry: &Entry| !entry.apply && entry.manager == manager && entry.subresource == subresource;
+        let is_mine =
+            |entry: &Entry| !entry.apply && entry.manager == manager && entry.subresource == subresource;
         let mut mine = Fields::default();
         for entry in &mut self.0 {
             if is_mine(entry) {
@@ -142,7 +158,8 @@ impl Managers {
     pub(super) fn json(mut self, before: &Value) -> Value {
         let before = Self::read(before);
         for entry in &mut self.0 {
-            let same = before.0.iter().find(|old| Entry { time: entry.time.clone(), ..(*old).clone() } == *entry);
+            let same =
+                before.0.iter().find(|old| Entry { time: entry.time.clone(), ..(*old).clone() } == *entry);
             if let Some(old) = same {
                 entry.time.clone_from(&old.time);
             }

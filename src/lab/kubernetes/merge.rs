@@ -9,28 +9,49 @@ use super::fields::{Fields, Shape};
 
 /// A value with everything in it that `config` says.
 pub(super) fn merge(live: &Value, config: &Value, shape: Shape<'_>) -> Value {
-    let (Some(_), Some(parts)) = (shape.parts(live), shape.parts(config)) else { return config.clone() };
-    let mut merged = live.clone();
-    for (name, below, value) in parts {
-        match &mut merged {
-            Value::Object(table) => {
+    let (Some(old), Some(parts)) = (shape.parts(live), shape.parts(config)) else { return config.clone() };
+    match live {
+        Value::Object(table) => {
+            let mut merged = table.clone();
+            for (name, below, value) in parts {
                 let key = name.strip_prefix("f:").unwrap_or(&name);
                 let new = match table.get(key) {
                     Some(old) if !old.is_null() => merge(old, value, below),
                     _ => value.clone(),
                 };
-                table.insert(key.to_owned(), new);
+                merged.insert(key.to_owned(), new);
             }
-            Value::Array(items) => {
-                match items.iter_mut().find(|item| below.item(item).as_ref() == Some(&name)) {
-                    Some(item) => *item = merge_item(item, value, below),
-                    None => items.push(value.clone()),
-                }
+            Value::Object(merged)
+        }
+        _ => Value::Array(merge_items(&old, &parts, shape)),
+    }
+}
+
+/// The items of a list: those that are there keep their places, new ones come before the one that they are applied before.
+fn merge_items(
+    old: &[(String, Shape<'_>, &Value)],
+    new: &[(String, Shape<'_>, &Value)],
+    shape: Shape<'_>,
+) -> Vec<Value> {
+    let (mut all, mut next) = (Vec::new(), 0);
+    let find = |name: &String| old.iter().find(|(known, _, _)| known == name).map(|(_, _, item)| *item);
+    let item = |(name, _, value): &(String, Shape<'_>, &Value)| match find(name) {
+        Some(there) => merge_item(there, value, shape),
+        None => (*value).clone(),
+    };
+    for (name, _, value) in old {
+        match new.iter().position(|(applied, _, _)| applied == name) {
+            None => all.push((*value).clone()),
+            Some(at) if at >= next => {
+                all.extend(new[next..=at].iter().map(item));
+                next = at + 1;
             }
-            _ => {}
+            // It came with one before.
+            Some(_) => {}
         }
     }
-    merged
+    all.extend(new[next..].iter().map(item));
+    all
 }
 
 /// An item of a list with keys; one of a set is what it is.
@@ -115,7 +136,9 @@ pub(super) fn strategic(value: &mut Value, change: &Value, shape: Shape<'_>) {
                 }
             }
         }
-        (Value::Array(items), Value::Array(changes)) if changes.iter().all(|one| shape.item(one).is_some()) => {
+        (Value::Array(items), Value::Array(changes))
+            if changes.iter().all(|one| shape.item(one).is_some()) =>
+        {
             for change in changes {
                 let at = items.iter().position(|item| shape.item(item) == shape.item(change));
                 match (at, change["$patch"] == "delete") {
@@ -140,7 +163,8 @@ pub(super) fn json_patch(value: &mut Value, patch: &Value) -> Result<(), String>
     let Some(steps) = patch.as_array() else { return Err("a JSON patch is a list".to_owned()) };
     for step in steps {
         let path = step["path"].as_str().unwrap_or_default();
-        let missing = || format!("jsonpatch {} operation does not apply: doc is missing path: {path}", step["op"]);
+        let missing =
+            || format!("jsonpatch {} operation does not apply: doc is missing path: {path}", step["op"]);
         let (parent, key) = path.rsplit_once('/').ok_or_else(missing)?;
         let key = key.replace("~1", "/").replace("~0", "~");
         let there = value.pointer(path).cloned();

@@ -135,7 +135,8 @@ impl Kubernetes {
             reconcile::run(state);
         })?;
         let url = format!("http://{address}");
-        let (accepting, working) = (tokio::spawn(accept(Arc::clone(&shared), listener)), tokio::spawn(work(Arc::clone(&shared))));
+        let (accepting, working) =
+            (tokio::spawn(accept(Arc::clone(&shared), listener)), tokio::spawn(work(Arc::clone(&shared))));
         let lab = Self { shared, folder: folder.to_owned(), url, accepting, working };
         lab.write_kubeconfig("admin")?;
         Ok(lab)
@@ -166,7 +167,8 @@ impl Kubernetes {
     }
 
     fn write_kubeconfig(&self, user: &str) -> Result<PathBuf, KubernetesError> {
-        let found = self.shared.store.look(|state| state.users.iter().find(|known| known.name == user).cloned());
+        let found =
+            self.shared.store.look(|state| state.users.iter().find(|known| known.name == user).cloned());
         let token = found.map(|user| user.token).unwrap_or_default();
         let path = self.folder.join(format!("{user}.kubeconfig"));
         // JSON is YAML.
@@ -188,7 +190,9 @@ impl Kubernetes {
 
     /// An object as it is; the group of `pods`, `services` and their like is empty, and so is the namespace of what has none.
     pub fn object(&self, plural: &str, group: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.shared.store.look(|state| state.get(&format!("{}{namespace}/{name}", kinds::prefix(plural, group))).cloned())
+        self.shared
+            .store
+            .look(|state| state.get(&format!("{}{namespace}/{name}", kinds::prefix(plural, group))).cloned())
     }
 
     /// How long a pod, an address or an end takes from now on.
@@ -243,7 +247,13 @@ impl Kubernetes {
     ///
     /// # Errors
     /// As [`user`](Self::user).
-    pub fn add_node(&self, name: &str, gpus: u32, labels: &[(&str, &str)], taint: Option<(&str, &str)>) -> Result<(), KubernetesError> {
+    pub fn add_node(
+        &self,
+        name: &str,
+        gpus: u32,
+        labels: &[(&str, &str)],
+        taint: Option<(&str, &str)>,
+    ) -> Result<(), KubernetesError> {
         self.change(|state| node(state, name, gpus, labels, taint))
     }
 
@@ -386,7 +396,8 @@ fn first() -> State {
 
 fn node(state: &mut State, name: &str, gpus: u32, labels: &[(&str, &str)], taint: Option<(&str, &str)>) {
     let mut resources = json!({ "cpu": "16", "memory": "64Gi", "pods": "110", "ephemeral-storage": "200Gi" });
-    let mut all = json!({ "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64" });
+    let mut all =
+        json!({ "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64" });
     if gpus > 0 {
         resources["nvidia.com/gpu"] = gpus.to_string().into();
         all["nvidia.com/gpu.present"] = "true".into();
@@ -400,9 +411,7 @@ fn node(state: &mut State, name: &str, gpus: u32, labels: &[(&str, &str)], taint
     if let Some((key, value)) = taint {
         spec["taints"] = json!([{ "key": key, "value": value, "effect": "NoSchedule" }]);
     }
-    let condition = |kind: &str, status: &str, reason: &str| {
-        json!({ "type": kind, "status": status, "reason": reason, "lastTransitionTime": now_text(), "lastHeartbeatTime": now_text() })
-    };
+    let condition = |kind: &str, status: &str, reason: &str| json!({ "type": kind, "status": status, "reason": reason, "lastTransitionTime": now_text(), "lastHeartbeatTime": now_text() });
     let node = json!({
         "metadata": { "name": name, "labels": all },
         "spec": spec,

@@ -33,7 +33,9 @@ impl Place {
             _ => return Err(Refusal::nowhere()),
         };
         let (namespace, rest) = match rest {
-            ["namespaces", namespace, rest @ ..] if !rest.is_empty() && !["status", "finalize"].contains(&rest[0]) => {
+            ["namespaces", namespace, rest @ ..]
+                if !rest.is_empty() && !["status", "finalize"].contains(&rest[0]) =>
+            {
                 (*namespace, rest)
             }
             rest => ("", rest),

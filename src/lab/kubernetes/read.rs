@@ -99,7 +99,8 @@ pub(super) fn at(place: &Place, key: &str) -> bool {
     let prefix = place.kind.prefix();
     let rest = key.strip_prefix(&prefix).and_then(|rest| rest.split_once('/'));
     rest.is_some_and(|(namespace, name)| {
-        (place.namespace.is_empty() || place.namespace == namespace) && (place.name.is_empty() || place.name == name)
+        (place.namespace.is_empty() || place.namespace == namespace)
+            && (place.name.is_empty() || place.name == name)
     })
 }
 
@@ -121,7 +122,8 @@ pub(super) fn list(state: &State, place: &Place, query: &Query) -> Value {
     let mut meta = json!({ "resourceVersion": state.revision.to_string() });
     let start = query.get("continue").and_then(|at| at.parse().ok()).unwrap_or(0).min(items.len());
     items.drain(..start);
-    if let Some(limit) = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0)
+    if let Some(limit) =
+        query.number("limit").and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0)
         && items.len() > limit
     {
         meta["remainingItemCount"] = (items.len() - limit).into();
@@ -168,7 +170,9 @@ pub(super) fn discovery(state: &State, path: &str, aggregated: bool) -> Option<V
                 "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
             }))
         }
-        ["api"] => Some(json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] })),
+        ["api"] => {
+            Some(json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] }))
+        }
         ["apis"] => {
             let all: Vec<Value> = groups
                 .iter()
@@ -192,7 +196,9 @@ pub(super) fn discovery(state: &State, path: &str, aggregated: bool) -> Option<V
             groups.iter().find(|(known, version)| known == group && version == name)?;
             let named = version(group, name)["groupVersion"].clone();
             let resources = resources(&kinds, group, name, false);
-            Some(json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": named, "resources": resources }))
+            Some(
+                json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": named, "resources": resources }),
+            )
         }
         _ => None,
     }

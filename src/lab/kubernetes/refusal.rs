@@ -68,7 +68,8 @@ impl Refusal {
     /// Others own these fields: manager as the message names it, and path.
     pub(super) fn owned(conflicts: &[(String, String)]) -> Self {
         let count = conflicts.len();
-        let mut message = format!("Apply failed with {count} conflict{}: ", if count == 1 { "" } else { "s" });
+        let mut message =
+            format!("Apply failed with {count} conflict{}: ", if count == 1 { "" } else { "s" });
         if let [(manager, field)] = conflicts {
             message.push_str(&format!("conflict with {manager}: {field}"));
         } else {
@@ -124,7 +125,13 @@ impl Refusal {
     }
 
     /// A right that the user has not; `subresource` is empty or `/exec`.
-    pub(super) fn forbidden(user: &str, verb: &str, kind: &Kind, subresource: &str, at: (&str, &str)) -> Self {
+    pub(super) fn forbidden(
+        user: &str,
+        verb: &str,
+        kind: &Kind,
+        subresource: &str,
+        at: (&str, &str),
+    ) -> Self {
         let (namespace, name) = at;
         let object = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
         let place = if namespace.is_empty() {

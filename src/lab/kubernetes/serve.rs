@@ -110,7 +110,13 @@ async fn route(shared: Arc<Shared>, mut request: Request<Incoming>) -> Result<Re
         ("PATCH", _) => "patch",
         ("DELETE", false) => "delete",
         ("DELETE", true) => "deletecollection",
-        _ => return Err(Refusal::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")),
+        _ => {
+            return Err(Refusal::new(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+            ));
+        }
     };
     shared.store.look(|state| access::check(state, &user, verb, &place))?;
     match verb {
@@ -163,7 +169,8 @@ async fn change(
                     }
                     let found = read::list(state, &place, &writer.query);
                     for item in found["items"].as_array().into_iter().flatten() {
-                        let text = |name: &str| item["metadata"][name].as_str().unwrap_or_default().to_owned();
+                        let text =
+                            |name: &str| item["metadata"][name].as_str().unwrap_or_default().to_owned();
                         let one = Place { name: text("name"), namespace: text("namespace"), ..place.clone() };
                         delete::delete(state, &one, &options, dry)?;
                         state.writes += u64::from(!dry);
@@ -251,7 +258,8 @@ fn exec(
     let run = shared.store.look(|state| {
         let place = Place::read(state, path)?;
         // A websocket begins with a GET, which counts as `create` all the same since 1.35; either right will do here.
-        access::check(state, user, "create", &place).or_else(|_| access::check(state, user, "get", &place))?;
+        access::check(state, user, "create", &place)
+            .or_else(|_| access::check(state, user, "get", &place))?;
         let command: Vec<String> = query.all("command").map(str::to_owned).collect();
         Container::find(state, &place, &query)?.run(state, &command)
     })?;
@@ -282,7 +290,8 @@ fn exec(
 }
 
 fn json_body(body: &[u8]) -> Result<Value, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body of the request is not JSON: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad(format!("the body of the request is not JSON: {error}")))
 }
 
 fn ok(value: &Value) -> Response<Body> {
@@ -306,7 +315,9 @@ fn json_of(status: u16, value: &Value, kind: &'static str) -> Response<Body> {
 
 fn text(words: &str) -> Response<Body> {
     let mut answer = Response::new(Full::new(Bytes::from(words.to_owned())).boxed_unsync());
-    answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
     answer
 }
 

@@ -47,7 +47,8 @@ impl Default for Gpu {
 }
 
 /// What it says when the driver's library and its kernel module are of different versions.
-pub const DRIVER_MISMATCH: &str = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95\n";
+pub const DRIVER_MISMATCH: &str =
+    "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 580.95\n";
 
 /// What it says when no driver answers.
 pub const NO_DRIVER: &str = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure \
@@ -124,7 +125,8 @@ fn uuid(what: &str, index: u64) -> String {
 }
 
 fn table(gpu: &Gpu, count: u64) -> String {
-    let line = "+-----------------------------------------------------------------------------------------+\n";
+    let line =
+        "+-----------------------------------------------------------------------------------------+\n";
     let mut text = format!(
         "{line}| NVIDIA-SMI {0:<22} Driver Version: {0:<14} CUDA Version: 13.0     |\n{line}",
         gpu.driver

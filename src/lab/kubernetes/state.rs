@@ -259,7 +259,8 @@ pub(super) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// Whether all of these pairs are among an object's labels.
 pub(super) fn has_labels(object: &Value, wanted: &Map<String, Value>) -> bool {
-    !wanted.is_empty() && wanted.iter().all(|(key, value)| object["metadata"]["labels"].get(key) == Some(value))
+    !wanted.is_empty()
+        && wanted.iter().all(|(key, value)| object["metadata"]["labels"].get(key) == Some(value))
 }
 
 /// The time, as objects say it.
@@ -282,7 +283,14 @@ pub(super) fn now_ms() -> i64 {
 pub(super) fn uid() -> String {
     let half = || getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
     let (a, b) = (half(), half());
-    format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xfff, b >> 52, b & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xfff,
+        b >> 52,
+        b & 0xffff_ffff_ffff
+    )
 }
 
 /// The end of a generated name.

@@ -4,7 +4,9 @@
 //! has lost the fields that the type does not have.
 
 use k8s_openapi::api::{apps::v1 as apps, core::v1 as core, discovery::v1 as discovery};
-use k8s_openapi::api::{networking::v1 as networking, node::v1 as node, rbac::v1 as rbac, storage::v1 as storage};
+use k8s_openapi::api::{
+    networking::v1 as networking, node::v1 as node, rbac::v1 as rbac, storage::v1 as storage,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -42,7 +44,9 @@ pub(super) fn drop_unknown(kind: &Kind, object: &mut Value) {
     fn keep(value: &mut Value, read: &Value) {
         match (value, read) {
             (Value::Object(table), Value::Object(there)) => {
-                table.retain(|key, value| value.is_null() || there.contains_key(key) || key == "managedFields");
+                table.retain(|key, value| {
+                    value.is_null() || there.contains_key(key) || key == "managedFields"
+                });
                 for (key, value) in table {
                     keep(value, &there[key.as_str()]);
                 }
@@ -120,8 +124,9 @@ fn read(kind: &Kind, object: &Value) -> Result<Option<Value>, Mistyped> {
 }
 
 fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, Mistyped> {
-    let read: T = serde_path_to_error::deserialize(object)
-        .map_err(|error| (path_of(error.path(), object), expected(&error.inner().to_string(), error.path(), object)))?;
+    let read: T = serde_path_to_error::deserialize(object).map_err(|error| {
+        (path_of(error.path(), object), expected(&error.inner().to_string(), error.path(), object))
+    })?;
     serde_json::to_value(read).map_err(|error| (String::new(), error.to_string()))
 }
 
@@ -181,7 +186,10 @@ pub(super) fn invalid(kind: &Kind, old: Option<&Value>, new: &Value) -> Vec<Wron
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     let free = ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"].contains(&kind.kind.as_ref());
-    if old.is_none() && !free && (name.len() > 253 || !name.bytes().all(plain) || name.starts_with(['-', '.'])) {
+    if old.is_none()
+        && !free
+        && (name.len() > 253 || !name.bytes().all(plain) || name.starts_with(['-', '.']))
+    {
         let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
                     start and end with an alphanumeric character";
         wrong("FieldValueInvalid", "metadata.name", format!("Invalid value: \"{name}\": {rule}"));
@@ -210,22 +218,26 @@ pub(super) fn invalid(kind: &Kind, old: Option<&Value>, new: &Value) -> Vec<Wron
                 let message = format!("Invalid value: {replicas}: must be greater than or equal to 0");
                 wrong("FieldValueInvalid", "spec.replicas", message);
             }
-            let (selector, labels) = (&new["spec"]["selector"], &new["spec"]["template"]["metadata"]["labels"]);
+            let (selector, labels) =
+                (&new["spec"]["selector"], &new["spec"]["template"]["metadata"]["labels"]);
             let wanted = selector["matchLabels"].as_object();
             if wanted.is_none_or(|wanted| wanted.is_empty()) && selector["matchExpressions"].is_null() {
                 wrong("FieldValueRequired", "spec.selector", "Required value".to_owned());
-            } else if wanted.is_some_and(|wanted| wanted.iter().any(|(key, value)| labels.get(key) != Some(value))) {
+            } else if wanted
+                .is_some_and(|wanted| wanted.iter().any(|(key, value)| labels.get(key) != Some(value)))
+            {
                 let message = format!("Invalid value: {labels}: `selector` does not match template `labels`");
                 wrong("FieldValueInvalid", "spec.template.metadata.labels", message);
             }
-            if let Some(old) = old.filter(|old| old["spec"]["selector"] != *selector) {
-                drop(old);
+            if old.is_some_and(|old| old["spec"]["selector"] != *selector) {
                 let message = format!("Invalid value: {selector}: field is immutable");
                 wrong("FieldValueInvalid", "spec.selector", message);
             }
             let containers = new.pointer("/spec/template/spec/containers").and_then(Value::as_array);
             match containers {
-                None => wrong("FieldValueRequired", "spec.template.spec.containers", "Required value".to_owned()),
+                None => {
+                    wrong("FieldValueRequired", "spec.template.spec.containers", "Required value".to_owned())
+                }
                 Some(containers) => {
                     for (at, container) in containers.iter().enumerate() {
                         if container["image"].as_str().unwrap_or_default().is_empty() {

@@ -39,7 +39,13 @@ pub(super) fn begin(query: &Query) -> Result<Option<u64>, Refusal> {
 }
 
 /// Sends changes until the time is over, the lab stops or nobody listens.
-pub(super) async fn run(shared: Arc<Shared>, place: Place, query: Query, from: Option<u64>, lines: mpsc::Sender<Bytes>) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    place: Place,
+    query: Query,
+    from: Option<u64>,
+    lines: mpsc::Sender<Bytes>,
+) {
     let mut revisions = shared.revisions.subscribe();
     let selector = Selector::read(&query);
     let limit = query.number("timeoutSeconds").map_or(TIMEOUT, Duration::from_secs);
@@ -98,7 +104,8 @@ pub(super) async fn run(shared: Arc<Shared>, place: Place, query: Query, from: O
                 }
             }
             Err(since) => {
-                let mut gone = Refusal::new(410, "Expired", format!("too old resource version: {last} ({since})"));
+                let mut gone =
+                    Refusal::new(410, "Expired", format!("too old resource version: {last} ({since})"));
                 gone.details = None;
                 drop(lines.send(line(&json!({ "type": "ERROR", "object": gone.body() }))).await);
                 return;

@@ -40,7 +40,12 @@ pub(super) enum Patch {
 }
 
 /// Creates an object.
-pub(super) fn create(state: &mut State, place: &Place, writer: &Writer, mut object: Value) -> Result<Written, Refusal> {
+pub(super) fn create(
+    state: &mut State,
+    place: &Place,
+    writer: &Writer,
+    mut object: Value,
+) -> Result<Written, Refusal> {
     expect(place, &object)?;
     let meta = defaults::table(&mut object, &["metadata"]);
     let generated = meta.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -70,7 +75,12 @@ pub(super) fn create(state: &mut State, place: &Place, writer: &Writer, mut obje
 }
 
 /// Replaces an object, or its status.
-pub(super) fn replace(state: &mut State, place: &Place, writer: &Writer, mut object: Value) -> Result<Written, Refusal> {
+pub(super) fn replace(
+    state: &mut State,
+    place: &Place,
+    writer: &Writer,
+    mut object: Value,
+) -> Result<Written, Refusal> {
     expect(place, &object)?;
     expect_name(place, &object)?;
     let warnings = known_fields(place, writer, &mut object)?;
@@ -103,7 +113,11 @@ pub(super) fn patch(
         Patch::Strategic if !place.kind.custom => merge::strategic(&mut new, &change, shape),
         Patch::Strategic => return Err(unsupported()),
         Patch::Json => merge::json_patch(&mut new, &change).map_err(|message| {
-            let mut refusal = Refusal::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {message}"));
+            let mut refusal = Refusal::new(
+                422,
+                "Invalid",
+                format!("the server rejected our request due to an error in our request: {message}"),
+            );
             refusal.details = Some(json!({}));
             refusal
         })?,
@@ -145,7 +159,12 @@ pub(super) fn scale_of(object: &Value) -> Value {
 }
 
 /// Takes the replicas of a `Scale`.
-pub(super) fn set_scale(state: &mut State, place: &Place, writer: &Writer, scale: &Value) -> Result<Written, Refusal> {
+pub(super) fn set_scale(
+    state: &mut State,
+    place: &Place,
+    writer: &Writer,
+    scale: &Value,
+) -> Result<Written, Refusal> {
     let old = state.get(&place.key()).ok_or_else(|| Refusal::not_found(&place.kind, &place.name))?.clone();
     let mut new = old.clone();
     new["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
@@ -156,9 +175,17 @@ pub(super) fn set_scale(state: &mut State, place: &Place, writer: &Writer, scale
     Ok(Written { body: scale_of(&written.body), ..written })
 }
 
-fn update(state: &mut State, place: &Place, writer: &Writer, old: &Value, mut new: Value) -> Result<Written, Refusal> {
+fn update(
+    state: &mut State,
+    place: &Place,
+    writer: &Writer,
+    old: &Value,
+    mut new: Value,
+) -> Result<Written, Refusal> {
     let version = &new["metadata"]["resourceVersion"];
-    if version.as_str().is_some_and(|version| !version.is_empty()) && *version != old["metadata"]["resourceVersion"] {
+    if version.as_str().is_some_and(|version| !version.is_empty())
+        && *version != old["metadata"]["resourceVersion"]
+    {
         return Err(Refusal::stale(&place.kind, &place.name));
     }
     let given = new["metadata"]["managedFields"].clone();
@@ -187,11 +214,10 @@ fn apply(state: &mut State, place: &Place, writer: &Writer, mut config: Value) -
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Refusal::bad("metadata.managedFields must be nil"));
     }
-    let unknown = typed::unknown(&place.kind, &config)
-        .and_then(|unknown| match unknown.into_iter().next() {
-            Some(field) => Err((field, "field not declared in schema".to_owned())),
-            None => Ok(()),
-        });
+    let unknown = typed::unknown(&place.kind, &config).and_then(|unknown| match unknown.into_iter().next() {
+        Some(field) => Err((field, "field not declared in schema".to_owned())),
+        None => Ok(()),
+    });
     if let Err((field, what)) = unknown {
         return Err(Refusal::untyped(&place.kind, &place.namespace, &place.name, &field, &what));
     }
@@ -213,6 +239,10 @@ fn apply(state: &mut State, place: &Place, writer: &Writer, mut config: Value) -
         object.remove("status");
     }
     let mut managers = Managers::read(&old["metadata"]["managedFields"]);
+    if managers.is_empty() {
+        // Of an object whose owners are forgotten everything belongs to this one.
+        managers.update("before-first-apply", "", &place.kind, None, &old);
+    }
     let mut new = merge::merge(&old, &config, shape);
     let others = managers.others(&writer.manager);
     let gone = managers.applied(&writer.manager).without(&applied);
@@ -287,7 +317,8 @@ fn finish(
                     return Err(Refusal::terminating(kind, namespace, name));
                 }
                 Some(home) => {
-                    let refused = label(home, faults::REFUSE).is_some() || label(&new, faults::REFUSE).is_some();
+                    let refused =
+                        label(home, faults::REFUSE).is_some() || label(&new, faults::REFUSE).is_some();
                     if refused && kind.kind != "Event" {
                         return Err(refused_by_rules(place, label(&new, faults::REFUSE).is_some()));
                     }
@@ -353,7 +384,11 @@ fn finish(
     let mut stored = state.put(&place.key(), new);
     // The last finalizer of what is being deleted was taken away.
     let going = stored["metadata"]["deletionTimestamp"].is_string();
-    if going && stored["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) && kind.kind != "Pod" && kind.kind != "Namespace" {
+    if going
+        && stored["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+        && kind.kind != "Pod"
+        && kind.kind != "Namespace"
+    {
         state.remove(&place.key());
     }
     state.writes += 1;

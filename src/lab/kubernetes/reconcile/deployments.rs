@@ -41,7 +41,10 @@ fn deployment(state: &mut State, key: &str, now: i64) {
         .map(|(key, set)| (key.clone(), set.clone()))
         .collect();
     let revision = |set: &Value| {
-        set["metadata"]["annotations"][REVISION].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0)
+        set["metadata"]["annotations"][REVISION]
+            .as_str()
+            .and_then(|text| text.parse::<i64>().ok())
+            .unwrap_or(0)
     };
     let newest = sets.iter().map(|(_, set)| revision(set)).max().unwrap_or(0);
     let current = sets.iter().find(|(_, set)| text(set, "/metadata/name") == new_name);
@@ -105,7 +108,8 @@ fn deployment(state: &mut State, key: &str, now: i64) {
 fn status(state: &mut State, key: &str, new_name: &str, wanted: i64, now: i64) {
     let Some(object) = state.get(key).cloned() else { return };
     let uid = &object["metadata"]["uid"];
-    let (mut replicas, mut ready, mut updated, mut terminating, mut failure, mut revision) = (0, 0, 0, 0, None, None);
+    let (mut replicas, mut ready, mut updated, mut terminating, mut failure, mut revision) =
+        (0, 0, 0, 0, None, None);
     for (_, set) in state.all("replicasets", "apps").filter(|(_, set)| owned_by(set, uid)) {
         replicas += number(set, "/status/replicas");
         ready += number(set, "/status/readyReplicas");
@@ -131,7 +135,8 @@ fn status(state: &mut State, key: &str, new_name: &str, wanted: i64, now: i64) {
         new[*name] = (*count).into();
     }
     new["terminatingReplicas"] = terminating.into();
-    new["conditions"] = old["conditions"].as_array().map_or_else(|| json!([]), |all| Value::Array(all.clone()));
+    new["conditions"] =
+        old["conditions"].as_array().map_or_else(|| json!([]), |all| Value::Array(all.clone()));
     let mut changed = object.clone();
     changed["status"] = new;
     if ready >= wanted {
@@ -162,7 +167,7 @@ fn status(state: &mut State, key: &str, new_name: &str, wanted: i64, now: i64) {
         ("True", "NewReplicaSetAvailable", format!("ReplicaSet \"{new_name}\" has successfully progressed."))
     } else if fresh || progress || before.is_none() || was == "NewReplicaSetAvailable" {
         ("True", "ReplicaSetUpdated", format!("ReplicaSet \"{new_name}\" is progressing."))
-    } else if now >= deadline {
+    } else if was == "ProgressDeadlineExceeded" || now >= deadline {
         ("False", "ProgressDeadlineExceeded", format!("ReplicaSet \"{new_name}\" has timed out progressing."))
     } else {
         state.wake_at(deadline);
@@ -183,12 +188,17 @@ fn status(state: &mut State, key: &str, new_name: &str, wanted: i64, now: i64) {
         }
     }
     if !complete && held == "True" {
-        state.wake_at(if moved { now + number(&object, "/spec/progressDeadlineSeconds") * 1000 } else { deadline });
+        state.wake_at(if moved {
+            now + number(&object, "/spec/progressDeadlineSeconds") * 1000
+        } else {
+            deadline
+        });
     }
     state.edit(key, CONTROLLER, |object| {
         object["status"] = changed["status"].clone();
         if let Some(revision) = revision {
-            super::super::defaults::table(object, &["metadata", "annotations"]).insert(REVISION.to_owned(), revision);
+            super::super::defaults::table(object, &["metadata", "annotations"])
+                .insert(REVISION.to_owned(), revision);
         }
     });
 }
@@ -233,18 +243,25 @@ fn replica_set(state: &mut State, key: &str, now: i64) {
         let said = format!("Error creating: {message}");
         state.event(key, "replicaset-controller", "Warning", "FailedCreate", &said);
     }
-    let mine: Vec<&Value> =
-        state.all("pods", "").filter(|(_, pod)| owned_by(pod, uid) && !ended(pod)).map(|(_, pod)| pod).collect();
-    let count = |of: &dyn Fn(&Value) -> bool| i64::try_from(mine.iter().filter(|pod| of(pod)).count()).unwrap_or(0);
+    let mine: Vec<&Value> = state
+        .all("pods", "")
+        .filter(|(_, pod)| owned_by(pod, uid) && !ended(pod))
+        .map(|(_, pod)| pod)
+        .collect();
+    let count =
+        |of: &dyn Fn(&Value) -> bool| i64::try_from(mine.iter().filter(|pod| of(pod)).count()).unwrap_or(0);
     let replicas = count(&|pod| !deleting(pod));
-    let ready = count(&|pod| !deleting(pod) && condition(pod, "Ready").is_some_and(|one| one["status"] == "True"));
+    let ready =
+        count(&|pod| !deleting(pod) && condition(pod, "Ready").is_some_and(|one| one["status"] == "True"));
     let terminating = count(&deleting);
     let time = text_of(now);
     state.edit(key, CONTROLLER, |set| {
         let conditions = set["status"]["conditions"].clone();
         let mut status = Map::new();
         status.insert("replicas".to_owned(), replicas.into());
-        for (name, count) in [("fullyLabeledReplicas", replicas), ("readyReplicas", ready), ("availableReplicas", ready)] {
+        for (name, count) in
+            [("fullyLabeledReplicas", replicas), ("readyReplicas", ready), ("availableReplicas", ready)]
+        {
             if count > 0 {
                 status.insert(name.to_owned(), count.into());
             }
@@ -265,8 +282,12 @@ fn replica_set(state: &mut State, key: &str, now: i64) {
 /// Why admission refuses the pods of a set.
 fn refusal(state: &State, set: &Value, namespace: &str, name: &str) -> Option<String> {
     let class = text(set, "/spec/template/spec/runtimeClassName");
-    if !class.is_empty() && state.get(&format!("{}/{class}", kinds::prefix("runtimeclasses", "node.k8s.io"))).is_none() {
-        return Some(format!("pods \"{name}-\" is forbidden: pod rejected: RuntimeClass \"{class}\" not found"));
+    if !class.is_empty()
+        && state.get(&format!("{}/{class}", kinds::prefix("runtimeclasses", "node.k8s.io"))).is_none()
+    {
+        return Some(format!(
+            "pods \"{name}-\" is forbidden: pod rejected: RuntimeClass \"{class}\" not found"
+        ));
     }
     let home = state.get(&format!("{}/{namespace}", kinds::prefix("namespaces", "")));
     let labelled = home.is_some_and(|home| label(home, REFUSE).is_some());

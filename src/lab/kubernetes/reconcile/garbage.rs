@@ -59,7 +59,9 @@ fn foreground(state: &mut State) {
     let waiting: Vec<(String, Value)> = state
         .objects
         .iter()
-        .filter(|(_, object)| deleting(object) && finalizers(object).any(|one| one == "foregroundDeletion" || one == "orphan"))
+        .filter(|(_, object)| {
+            deleting(object) && finalizers(object).any(|one| one == "foregroundDeletion" || one == "orphan")
+        })
         .map(|(key, object)| (key.clone(), object.clone()))
         .collect();
     for (key, object) in waiting {

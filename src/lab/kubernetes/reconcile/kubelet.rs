@@ -49,7 +49,14 @@ fn nodes(state: &mut State, now: i64) {
                 let message = "Kubelet stopped posting node status.";
                 set_condition(node, "Ready", "Unknown", "NodeStatusUnknown", message, &time);
             } else {
-                set_condition(node, "Ready", "True", "KubeletReady", "kubelet is posting ready status", &time);
+                set_condition(
+                    node,
+                    "Ready",
+                    "True",
+                    "KubeletReady",
+                    "kubelet is posting ready status",
+                    &time,
+                );
             }
         });
     }
@@ -98,7 +105,9 @@ fn one(state: &mut State, key: &str, pod: &Value, now: i64) {
         let truth = |holds: bool| if holds { "True" } else { "False" };
         let (reason, message) = match status.ready {
             true => ("", String::new()),
-            false => ("ContainersNotReady", format!("containers with unready status: [{}]", names(pod).join(" "))),
+            false => {
+                ("ContainersNotReady", format!("containers with unready status: [{}]", names(pod).join(" ")))
+            }
         };
         let time = text_of(now);
         set_condition(pod, "PodReadyToStartContainers", truth(status.started), "", "", &time);
@@ -127,7 +136,14 @@ struct Status {
     ready: bool,
 }
 
-fn desired(state: &mut State, key: &str, pod: &Value, life: &mut Life, how: &str, now: i64) -> (Status, Option<i64>) {
+fn desired(
+    state: &mut State,
+    key: &str,
+    pod: &Value,
+    life: &mut Life,
+    how: &str,
+    now: i64,
+) -> (Status, Option<i64>) {
     let first = names(pod).into_iter().next().unwrap_or_default();
     let new = life.started_ms.is_none();
     if let Some((reason, message)) = missing(state, pod).filter(|_| new) {
@@ -185,7 +201,14 @@ fn desired(state: &mut State, key: &str, pod: &Value, life: &mut Life, how: &str
     (running(pod, life, how != "never-ready"), None)
 }
 
-fn crashing(state: &mut State, key: &str, pod: &Value, life: &mut Life, first: &str, now: i64) -> (Status, Option<i64>) {
+fn crashing(
+    state: &mut State,
+    key: &str,
+    pod: &Value,
+    life: &mut Life,
+    first: &str,
+    now: i64,
+) -> (Status, Option<i64>) {
     let probe = |name: &str| pod["spec"]["containers"][0][name].is_object();
     let probed = probe("readinessProbe") || probe("startupProbe");
     life.started_ms.get_or_insert(now);
@@ -202,8 +225,10 @@ fn crashing(state: &mut State, key: &str, pod: &Value, life: &mut Life, first: &
     if life.down {
         (life.ended_ms, life.next_ms) = (Some(now), Some(now + CRASH_BACKOFF));
         let (name, namespace) = (text(pod, "/metadata/name"), text(pod, "/metadata/namespace"));
-        let message =
-            format!("Back-off restarting failed container {first} in pod {name}_{namespace}({})", text(pod, "/metadata/uid"));
+        let message = format!(
+            "Back-off restarting failed container {first} in pod {name}_{namespace}({})",
+            text(pod, "/metadata/uid")
+        );
         state.event(key, "kubelet", "Warning", "BackOff", &message);
         return (backing_off(pod, life), life.next_ms);
     }
@@ -273,7 +298,14 @@ fn terminated(pod: &Value, life: &Life, code: i64) -> Value {
     }})
 }
 
-fn base(pod: &Value, life: &Life, phase: &str, state: &dyn Fn(usize) -> Value, created: bool, ready: bool) -> Value {
+fn base(
+    pod: &Value,
+    life: &Life,
+    phase: &str,
+    state: &dyn Fn(usize) -> Value,
+    created: bool,
+    ready: bool,
+) -> Value {
     let mut all = Vec::new();
     for (at, container) in pod["spec"]["containers"].as_array().into_iter().flatten().enumerate() {
         let image = text(container, "/image");
@@ -322,7 +354,9 @@ fn image_id(image: &str) -> (String, String) {
     let (name, pinned) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
     let mut name = match name.split_once('/') {
         None => format!("docker.io/library/{name}"),
-        Some((first, _)) if !first.contains(['.', ':']) && first != "localhost" => format!("docker.io/{name}"),
+        Some((first, _)) if !first.contains(['.', ':']) && first != "localhost" => {
+            format!("docker.io/{name}")
+        }
         Some(_) => name.to_owned(),
     };
     let tagged = name.rfind(':').is_some_and(|colon| name.rfind('/').is_none_or(|slash| colon > slash));
@@ -349,7 +383,10 @@ fn missing(state: &State, pod: &Value) -> Option<(&'static str, String)> {
             let name = volume[field][key].as_str().filter(|_| volume[field]["optional"] != true);
             if let Some(name) = name.filter(|name| find(plural, name).is_none()) {
                 let volume = text(volume, "/name");
-                return Some(("FailedMount", format!("MountVolume.SetUp failed for volume \"{volume}\" : {word} \"{name}\" not found")));
+                return Some((
+                    "FailedMount",
+                    format!("MountVolume.SetUp failed for volume \"{volume}\" : {word} \"{name}\" not found"),
+                ));
             }
         }
     }
@@ -361,11 +398,17 @@ fn missing(state: &State, pod: &Value) -> Option<(&'static str, String)> {
             let from = &one["valueFrom"];
             [("configmap", &from["configMapKeyRef"]), ("secret", &from["secretKeyRef"])]
         });
-        for (word, reference) in from.chain(single).filter(|(_, one)| one.is_object() && one["optional"] != true) {
+        for (word, reference) in
+            from.chain(single).filter(|(_, one)| one.is_object() && one["optional"] != true)
+        {
             let (name, key) = (text(reference, "/name"), text(reference, "/key"));
             let message = match find(&format!("{word}s"), name) {
                 None => format!("{word} \"{name}\" not found"),
-                Some(found) if !key.is_empty() && found["data"].get(key).is_none() && found["binaryData"].get(key).is_none() => {
+                Some(found)
+                    if !key.is_empty()
+                        && found["data"].get(key).is_none()
+                        && found["binaryData"].get(key).is_none() =>
+                {
                     let title = if word == "secret" { "Secret" } else { "ConfigMap" };
                     format!("couldn't find key {key} in {title} {namespace}/{name}")
                 }

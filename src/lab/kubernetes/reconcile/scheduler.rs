@@ -172,7 +172,8 @@ fn terms(selector: &Value, labels: &Value) -> bool {
     selector["nodeSelectorTerms"].as_array().into_iter().flatten().any(|term| {
         term["matchExpressions"].as_array().into_iter().flatten().all(|one| {
             let value = one["key"].as_str().and_then(|key| labels.get(key));
-            let listed = || one["values"].as_array().into_iter().flatten().any(|wanted| Some(wanted) == value);
+            let listed =
+                || one["values"].as_array().into_iter().flatten().any(|wanted| Some(wanted) == value);
             match one["operator"].as_str() {
                 Some("In") => listed(),
                 Some("NotIn") => !listed(),

@@ -56,7 +56,8 @@ fn address(state: &mut State, key: &str, service: &Value, now: i64) {
     if wanted == held(service) {
         return;
     }
-    let ingress = if wanted.is_empty() { json!({}) } else { json!({ "ingress": [{ "ip": wanted, "ipMode": "VIP" }] }) };
+    let ingress =
+        if wanted.is_empty() { json!({}) } else { json!({ "ingress": [{ "ip": wanted, "ipMode": "VIP" }] }) };
     state.edit(key, "load-balancer", |service| service["status"]["loadBalancer"] = ingress);
     if !wanted.is_empty() {
         state.event(key, "load-balancer", "Normal", "IPAllocated", &format!("Assigned IP [\"{wanted}\"]"));
@@ -79,9 +80,12 @@ fn choose(state: &mut State, key: &str, service: &Value) -> String {
         })
     };
     let pinned = first(service, PINNED).or_else(|| service["spec"]["loadBalancerIP"].as_str());
-    if let Some(pinned) = pinned.and_then(|all| all.split(',').next()).map(str::trim).filter(|one| !one.is_empty()) {
+    if let Some(pinned) =
+        pinned.and_then(|all| all.split(',').next()).map(str::trim).filter(|one| !one.is_empty())
+    {
         if taken(state, pinned) {
-            let name = format!("{}/{}", text(service, "/metadata/namespace"), text(service, "/metadata/name"));
+            let name =
+                format!("{}/{}", text(service, "/metadata/namespace"), text(service, "/metadata/name"));
             let message = format!(
                 "Failed to allocate IP for \"{name}\": can't change sharing key for \"{name}\", address also in use by \
                  another service"
@@ -110,7 +114,9 @@ fn endpoints(state: &mut State, key: &str, service: &Value, now: i64) {
     let (namespace, name) = (text(service, "/metadata/namespace"), text(service, "/metadata/name"));
     let (mut all, mut ports) = (Vec::new(), Vec::new());
     for (_, pod) in state.all("pods", "").filter(|(_, pod)| {
-        text(pod, "/metadata/namespace") == namespace && has_labels(pod, &selector) && pod["status"]["podIP"].is_string()
+        text(pod, "/metadata/namespace") == namespace
+            && has_labels(pod, &selector)
+            && pod["status"]["podIP"].is_string()
     }) {
         let ready = condition(pod, "Ready").is_some_and(|one| one["status"] == "True");
         let (going, phase) = (deleting(pod), text(pod, "/status/phase"));
@@ -137,19 +143,25 @@ fn endpoints(state: &mut State, key: &str, service: &Value, now: i64) {
     match slice.map(|(key, _)| key.clone()) {
         Some(slice) => {
             state.edit(&slice, "endpointslice-controller", |slice| {
-                if slice["endpoints"] != Value::Array(all.clone()) || slice["ports"] != Value::Array(ports.clone()) {
+                if slice["endpoints"] != Value::Array(all.clone())
+                    || slice["ports"] != Value::Array(ports.clone())
+                {
                     slice["endpoints"] = Value::Array(all);
                     slice["ports"] = Value::Array(ports);
                     let generation = slice["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
                     slice["metadata"]["generation"] = generation.into();
-                    slice["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"] = text_of(now).into();
+                    slice["metadata"]["annotations"]["endpoints.kubernetes.io/last-change-trigger-time"] =
+                        text_of(now).into();
                 }
             });
         }
         None => {
             let mut labels = Map::new();
             labels.insert("kubernetes.io/service-name".to_owned(), name.into());
-            labels.insert("endpointslice.kubernetes.io/managed-by".to_owned(), "endpointslice-controller.k8s.io".into());
+            labels.insert(
+                "endpointslice.kubernetes.io/managed-by".to_owned(),
+                "endpointslice-controller.k8s.io".into(),
+            );
             let slice = json!({
                 "metadata": {
                     "name": format!("{name}-{}", suffix(5)), "generateName": format!("{name}-"), "namespace": namespace,

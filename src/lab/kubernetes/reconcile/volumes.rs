@@ -27,8 +27,12 @@ pub(super) fn run(state: &mut State) {
     for key in state.keys("persistentvolumes", "") {
         let Some(volume) = state.get(&key).cloned() else { continue };
         let claim = &volume["spec"]["claimRef"];
-        let claim_key =
-            format!("{}{}/{}", prefix("persistentvolumeclaims", ""), text(claim, "/namespace"), text(claim, "/name"));
+        let claim_key = format!(
+            "{}{}/{}",
+            prefix("persistentvolumeclaims", ""),
+            text(claim, "/namespace"),
+            text(claim, "/name")
+        );
         let bound = state.get(&claim_key).is_some_and(|there| there["metadata"]["uid"] == claim["uid"]);
         let phase = match (claim.is_object(), bound) {
             (false, _) => "Available",
@@ -37,7 +41,8 @@ pub(super) fn run(state: &mut State) {
         };
         state.edit(&key, CONTROLLER, |volume| volume["status"]["phase"] = phase.into());
         let ours = annotation(&volume, "pv.kubernetes.io/provisioned-by") == Some(PROVISIONER);
-        let given_back = phase == "Released" && ours && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete";
+        let given_back =
+            phase == "Released" && ours && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete";
         if given_back || (deleting(&volume) && !bound) {
             state.remove(&key);
         }
@@ -48,9 +53,11 @@ fn used(state: &State, claim: &Value) -> bool {
     let (namespace, name) = (&claim["metadata"]["namespace"], text(claim, "/metadata/name"));
     state.all("pods", "").any(|(_, pod)| {
         pod["metadata"]["namespace"] == *namespace
-            && pod["spec"]["volumes"].as_array().into_iter().flatten().any(|volume| {
-                text(volume, "/persistentVolumeClaim/claimName") == name
-            })
+            && pod["spec"]["volumes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|volume| text(volume, "/persistentVolumeClaim/claimName") == name)
     })
 }
 
