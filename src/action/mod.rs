@@ -12,6 +12,7 @@ mod command;
 mod fields;
 mod file;
 mod http;
+mod kubernetes;
 mod outcome;
 mod pre_image;
 mod ssh;
@@ -86,6 +87,21 @@ trait Probe: Send + Sync {
     /// Computes from the world whether the goal of the rendered operation holds, with facts, and with the outputs that
     /// the action would have given. Changes nothing. Could not look is `unknown`. Cancel-safe.
     fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Answer>;
+
+    /// The same for somebody who reads: with what would be changed. The default has nothing to show. Changes nothing.
+    fn foresee(&self, transport: Transport, call: Call) -> BoxFuture<'static, Foreseen> {
+        let looked = self.look(transport, call);
+        Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
+    }
+}
+
+/// What a probe saw, and what the action would change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Foreseen {
+    /// What the probe answers.
+    pub answer: Answer,
+    /// What the action would change, as lines of text, secrets masked; empty: nothing, or that cannot be said.
+    pub diff: String,
 }
 
 /// An action's own way back.
@@ -118,8 +134,13 @@ fn settle_inside(transport: Transport, call: Call) -> BoxFuture<'static, Settlem
 }
 
 /// Every action by its name in a plan.
-const ACTIONS: &[(&str, &dyn Action)] =
-    &[("command", &command::Command), ("ssh", &ssh::Ssh), ("file", &file::File), ("http", &http::Http)];
+const ACTIONS: &[(&str, &dyn Action)] = &[
+    ("command", &command::Command),
+    ("ssh", &ssh::Ssh),
+    ("file", &file::File),
+    ("http", &http::Http),
+    ("kubernetes.apply", &kubernetes::Apply),
+];
 
 /// All actions. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -162,6 +183,17 @@ impl Actions {
         }) {
             Ok(probe) => probe.look(self.transport.clone(), call),
             Err(reason) => ready(Answer::new(Verdict::Unknown, reason)),
+        }
+    }
+
+    /// Asks the action's own probe, and what the action would change. Cancel-safe.
+    pub fn foresee(&self, call: Call) -> BoxFuture<'static, Foreseen> {
+        match find(&call.operation.name).ok().and_then(Action::probe) {
+            Some(probe) => probe.foresee(self.transport.clone(), call),
+            None => {
+                let looked = self.probe(call);
+                Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
+            }
         }
     }
 

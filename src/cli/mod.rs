@@ -18,6 +18,7 @@ mod follow;
 mod graph;
 mod lint;
 mod man;
+mod manifests;
 mod near;
 mod pause;
 mod plan;

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::fail::{self, Fail};
+use super::manifests;
 use super::session::Session;
 use crate::plan::{self, Loaded, PLAN_MAX, Request, Required};
 use crate::report::exit;
@@ -62,14 +63,9 @@ impl PlanFile {
         given: &std::collections::BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Fail> {
-        let read = |path: &str| {
-            bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
-                std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-                std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
-                std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
-                _ => error.to_string(),
-            })
+        let read = |path: &str| match path.strip_suffix('/') {
+            Some(path) => manifests::gather(Path::new(path)),
+            None => bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| why_not(&error)),
         };
         let request = Request {
             path: self.path(),
@@ -102,10 +98,21 @@ impl PlanFile {
     }
 }
 
+/// Why a file cannot be read, in words.
+pub(super) fn why_not(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// A file's content, at most `most` bytes of it: what is longer is refused by its length, not read.
 ///
 /// Only a regular file will be the same one next time, and only that never waits for a writer.
-fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
+pub(super) fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     let found = std::fs::metadata(path)?;
     if found.is_dir() {
         return Err(std::io::ErrorKind::IsADirectory.into());

@@ -254,7 +254,7 @@ fn operations(step: &Step) -> impl Iterator<Item = &Operation> {
 fn file_of<'v>(operation: &Operation, name: &str, value: &'v Value) -> Option<&'v str> {
     let is_file = [Kind::Action, Kind::Check].into_iter().any(|kind| {
         let field = catalog::find(kind, &operation.name).and_then(|entry| entry.field(name));
-        field.is_some_and(|field| field.kind == FieldType::File)
+        field.is_some_and(|field| matches!(field.kind, FieldType::File | FieldType::Manifests))
     });
     value.as_str().filter(|_| is_file)
 }

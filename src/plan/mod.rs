@@ -11,6 +11,7 @@ pub mod graph;
 mod id;
 pub mod keys;
 mod load;
+pub mod manifests;
 mod manual;
 pub mod recorded;
 pub mod samples;

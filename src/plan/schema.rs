@@ -228,6 +228,7 @@ fn field_takes(field: &Field) -> Value {
             (named(output, IDENTIFIER), Some(json!({ "url": "/status/url" })))
         }
         FieldType::File => (json!({ "type": "string", "minLength": 1 }), Some(json!("files/it.sh"))),
+        FieldType::Manifests => (json!({ "type": "string", "minLength": 1 }), Some(json!("frigate"))),
         FieldType::Folder => (json!({ "type": "string", "minLength": 1 }), Some(json!("work"))),
         FieldType::Host => (json!({ "type": "string" }), Some(json!("still-fawn"))),
         FieldType::Cluster | FieldType::Broker => (json!({ "type": "string" }), Some(json!("home"))),

@@ -113,6 +113,12 @@ impl Capture {
         self.streams[stream as usize].feed(piece, |bytes| self.sink.take(bytes));
     }
 
+    /// Writes a line of our own among what was written.
+    pub(crate) fn say(&mut self, line: &str) {
+        self.take(Stream::Err, line.as_bytes());
+        self.take(Stream::Err, b"\n");
+    }
+
     /// Ends both streams.
     pub(crate) fn finish(mut self) -> Seen {
         for stream in &mut self.streams {

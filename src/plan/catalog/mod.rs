@@ -4,6 +4,7 @@
 mod command;
 mod file;
 mod http;
+mod kubernetes;
 mod network;
 
 /// What a field takes.
@@ -27,6 +28,8 @@ pub enum FieldType {
     Outputs,
     /// A file, relative to the plan file; recorded absolute, with its content.
     File,
+    /// Kubernetes manifests: a file or a folder, relative to the plan file; recorded absolute, with the objects in it.
+    Manifests,
     /// A folder of this machine, relative to the plan file; recorded absolute, without its content.
     Folder,
     /// The name of a host of the plan.
@@ -71,6 +74,7 @@ impl FieldType {
             FieldType::Text
             | FieldType::File
             | FieldType::Folder
+            | FieldType::Manifests
             | FieldType::Host
             | FieldType::Cluster
             | FieldType::Broker
@@ -165,6 +169,8 @@ pub struct Entry {
     pub deletes_data: bool,
     /// When a step was satisfied, its outputs come from the probe alone.
     pub outputs_from_probe: bool,
+    /// Outputs that it always has, beside those that a plan declares.
+    pub outputs: &'static [&'static str],
     /// What a stop does unless the plan says otherwise; of no meaning for a check.
     pub on_stop: OnStop,
 }
@@ -197,7 +203,8 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 }
 
 /// Every action and check of this build, family by family.
-pub const ENTRIES: &[&[Entry]] = &[command::ENTRIES, file::ENTRIES, http::ENTRIES, network::ENTRIES];
+pub const ENTRIES: &[&[Entry]] =
+    &[command::ENTRIES, file::ENTRIES, http::ENTRIES, kubernetes::ENTRIES, network::ENTRIES];
 
 /// What an entry is unless it says otherwise.
 const PLAIN: Entry = Entry {
@@ -211,6 +218,7 @@ const PLAIN: Entry = Entry {
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,
+    outputs: &[],
     on_stop: OnStop::Finish,
 };
 

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::Loader;
 use super::table::Text;
 use super::texts::Use;
+use crate::plan::manifests;
 use crate::plan::recorded::FileRef;
 use crate::plan::template::{self, Scope, Secrets, lex};
 
@@ -61,12 +62,34 @@ impl Loader<'_, '_> {
 
     /// Makes a path absolute and records the content of its file.
     pub(super) fn file(&mut self, text: Text, using: Use) -> Option<String> {
+        self.recorded(text, using, false)
+    }
+
+    /// The same for Kubernetes manifests, which may be a folder, and which are read at once.
+    pub(super) fn manifests(&mut self, text: Text, using: Use) -> Option<String> {
         let span = text.span.clone();
-        let path = self.absolute(text, using)?;
+        let path = self.recorded(text, using, true)?;
+        let content = self.files.get(&path).and_then(|file| self.contents.get(&file.sha256));
+        if let Some(Err(wrong)) = content.map(|content| manifests::read(content)) {
+            for wrong in wrong {
+                let help = "mend the file; what the server would say of the objects, `runner plan` shows";
+                self.problems.add_help(&span, "bad-manifest", wrong, help);
+            }
+        }
+        Some(path)
+    }
+
+    fn recorded(&mut self, text: Text, using: Use, manifests: bool) -> Option<String> {
+        let span = text.span.clone();
+        let mut path = self.absolute(text, using)?;
+        if manifests {
+            path.text.truncate(path.text.trim_end_matches('/').len().max(1));
+        }
         if path.placeholder || self.files.contains_key(&path.text) {
             return Some(path.text);
         }
-        match (self.request.read)(&path.text) {
+        let asked = if manifests { format!("{}/", path.text) } else { path.text.clone() };
+        match (self.request.read)(&asked) {
             Ok(content) if content.len() <= FILE_MAX => {
                 let sha256 = sha256(&content);
                 let bytes = content.len() as u64;

@@ -54,7 +54,8 @@ pub struct Request<'a> {
     pub var_files: &'a [(String, String)],
     /// What becomes of variables that nobody gives.
     pub required: Required,
-    /// The content of an absolute path that a path-typed field names; the error says why not.
+    /// The content of an absolute path that a path-typed field names; the error says why not. With a slash at its end it
+    /// names Kubernetes manifests, a file or a folder, which come as one text (see [`manifests`](crate::plan::manifests)).
     pub read: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
 }
 

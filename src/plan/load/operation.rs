@@ -87,7 +87,7 @@ impl<'d> Loader<'d, '_> {
         let mut read = Read {
             operation: Operation { name: entry.name.to_owned(), fields: Map::new() },
             entry,
-            outputs: BTreeSet::new(),
+            outputs: entry.outputs.iter().map(|&name| name.to_owned()).collect(),
         };
         for item in table.iter() {
             let Some(field) = entry.field(item.name()) else { continue };
@@ -183,6 +183,10 @@ impl<'d> Loader<'d, '_> {
             FieldType::File => {
                 let text = text(item, &mut self.problems)?;
                 self.file(text, using).map(Value::String)
+            }
+            FieldType::Manifests => {
+                let text = text(item, &mut self.problems)?;
+                self.manifests(text, using).map(Value::String)
             }
             FieldType::Folder => {
                 let text = text(item, &mut self.problems)?;

@@ -174,7 +174,7 @@ impl Loader<'_, '_> {
         }
         if !using.secrets {
             let message = format!("a secret in `{}` would be seen by others", using.place);
-            let help = "secrets may stand in `env`, `stdin`, `headers`, `body`, `body_json`, `content`, `contains` and a \
+            let help = "secrets may stand in `env`, `stdin`, `headers`, `body`, `body_json`, `content`, `contains`, `secrets` of `kubernetes.apply` and a \
                         broker's `password`";
             self.problems.add_help(span, "secret-exposed", message, help);
         }

@@ -38,6 +38,7 @@ fn fit(value: Value, kind: FieldType) -> Result<Value, String> {
         FieldType::Text
         | FieldType::File
         | FieldType::Folder
+        | FieldType::Manifests
         | FieldType::Host
         | FieldType::Cluster
         | FieldType::Broker

@@ -111,6 +111,12 @@ impl KubeError {
         self.refusal().is_some_and(|refusal| refusal.code == 404)
     }
 
+    /// The server does not serve the kind (yet): a 404 that names no object.
+    pub(crate) fn is_no_kind(&self) -> bool {
+        self.is_not_found()
+            && self.refusal().is_some_and(|refusal| refusal.message.contains("the requested resource"))
+    }
+
     /// Somebody changed the object since it was read. The first meaning of 409.
     pub(crate) fn is_stale(&self) -> bool {
         self.is(409, "Conflict") && self.conflicts().is_empty()

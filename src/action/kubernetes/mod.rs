@@ -1,0 +1,27 @@
+//! Kubernetes: what actions do to objects of a cluster.
+//!
+//! `apply` is the model: its probe and pre-image look at the same objects (`wanted`, `current`) that it changes, and
+//! its way back gives fields back to whom they belonged (`ownership`). What keeps a rollout from coming is looked up in
+//! `rollout` and `cause`.
+
+mod apply;
+mod cause;
+mod current;
+mod diff;
+mod order;
+mod ownership;
+mod persist;
+mod rollout;
+mod undo;
+mod wanted;
+
+pub(super) use apply::Apply;
+
+/// The field manager: who owns what we apply.
+pub(crate) const MANAGER: &str = "runner";
+
+/// The annotation that names the run that changed an object last.
+pub(crate) const RUN: &str = "runner/run";
+
+/// The annotation that names its step.
+pub(crate) const STEP: &str = "runner/step";

@@ -1,0 +1,517 @@
+//! Goal: `kubernetes.apply` does, proves and takes back what it says, on a real API server. Method: the control plane of
+//! `tests/testbed/` (or the cluster of `RUNNER_TEST_KUBECONFIG`), looked at with the real `kubectl`; each test has a
+//! namespace of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runner::action::{Call, PreImage};
+use runner::plan::manifests::joined;
+use runner::plan::recorded;
+use runner::saga::{CutCause, Direction, FailureClass, Outcome, Verdict};
+use serde_json::{Map, Value, json};
+use support::cluster::{Cluster, Namespace};
+use support::world::{World, acted, cut, failed};
+
+/// A way to the cluster and a namespace in it.
+struct Scene {
+    world: World,
+    ns: Namespace,
+}
+
+impl Scene {
+    fn new(name: &str) -> Option<Self> {
+        let cluster = Cluster::shared()?;
+        let ns = cluster.namespace(name);
+        Some(Self::over(cluster.kubeconfig(), ns))
+    }
+
+    fn over(kubeconfig: &Path, ns: Namespace) -> Self {
+        let mut world = World::new();
+        let kubeconfig = Some(kubeconfig.display().to_string());
+        world.places.clusters.insert("home".to_owned(), recorded::Cluster { context: None, kubeconfig });
+        Self { world, ns }
+    }
+
+    /// A call that applies `manifests` in the scene's namespace, with more fields.
+    fn call(&self, step: &str, attempt: u32, manifests: &str, more: Value) -> Call {
+        let mut operation = json!({
+            "name": "kubernetes.apply", "cluster": "home", "manifests": "/m", "namespace": self.ns.name,
+            "give_up_after": "1s",
+        });
+        operation.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut call = self.world.call(step, attempt, operation);
+        call.bodies =
+            Arc::new(BTreeMap::from([("/m".to_owned(), joined(&[("m.yaml".to_owned(), manifests.into())]))]));
+        call
+    }
+
+    async fn probe(&self, step: &str, manifests: &str) -> runner::saga::Answer {
+        self.world.actions.probe(self.call(step, 0, manifests, json!({}))).await
+    }
+
+    async fn pre_image(&self, step: &str, manifests: &str) -> PreImage {
+        self.world.actions.pre_image(self.call(step, 0, manifests, json!({}))).await.unwrap()
+    }
+
+    async fn act(&self, step: &str, manifests: &str) -> Map<String, Value> {
+        acted(self.world.actions.act(self.call(step, 1, manifests, json!({}))).await).0
+    }
+
+    async fn undo(&self, step: &str, manifests: &str, pre_image: &PreImage) -> Map<String, Value> {
+        let mut call = self.call(step, 1, manifests, json!({}));
+        call.key.direction = Direction::Compensation;
+        acted(self.world.actions.undo(call, pre_image.clone()).await).0
+    }
+
+    /// Everything that a test made, as the server gives it, without its bookkeeping.
+    fn objects(&self) -> BTreeMap<String, Value> {
+        self.of("configmaps,secrets,services,persistentvolumeclaims,deployments,statefulsets,serviceaccounts")
+    }
+
+    fn of(&self, kinds: &str) -> BTreeMap<String, Value> {
+        let all: Value =
+            serde_json::from_str(&self.ns.kubectl(&format!("get {kinds} -o json")).expect(0).out).unwrap();
+        let named = all["items"].as_array().unwrap().iter().map(|object| {
+            let name = format!(
+                "{} {}",
+                object["kind"].as_str().unwrap(),
+                object["metadata"]["name"].as_str().unwrap()
+            );
+            let mut object = object.clone();
+            object.as_object_mut().unwrap().remove("status");
+            let metadata = object["metadata"].as_object_mut().unwrap();
+            for key in ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"] {
+                metadata.remove(key);
+            }
+            (name, object)
+        });
+        named.filter(|(name, _)| !name.ends_with("kube-root-ca.crt") && !name.ends_with(" default")).collect()
+    }
+
+    /// Who owns anything of an object.
+    fn managers(&self, object: &str) -> Vec<String> {
+        let words = format!("get {object} -o json --show-managed-fields");
+        let object: Value = serde_json::from_str(&self.ns.kubectl(&words).expect(0).out).unwrap();
+        let mut names: Vec<String> = object["metadata"]["managedFields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry["manager"].as_str().map(str::to_owned))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn scene(name: &str) -> Option<Scene> {
+    Scene::new(name)
+}
+
+/// One that can be told to fail.
+fn played(name: &str) -> Option<(Scene, &'static Cluster)> {
+    let cluster = Cluster::shared()?;
+    cluster.ready()?;
+    Some((scene(name)?, cluster))
+}
+
+const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { k: new, more: x }\n";
+
+/// A Deployment of one pod, with more fields of its pod's metadata, pod and container in flow style.
+fn deployment(name: &str, metadata: &str, pod: &str, container: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  \
+         selector: {{ matchLabels: {{ app: {name} }} }}\n  template:\n    \
+         metadata: {{ labels: {{ app: {name} }}, {metadata} }}\n    \
+         spec: {{ {pod} containers: [{{ name: main, image: 'ghcr.io/some/thing:1.2', {container} }}] }}\n"
+    )
+}
+
+fn failing(how: &str) -> String {
+    format!("annotations: {{ testbed.runner/fail: {how} }}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_there_comes_and_goes() {
+    let Some(scene) = scene("comes") else { return };
+    let all = format!(
+        "{MAP}---\n{}---\napiVersion: v1\nkind: Service\nmetadata: {{ name: web }}\nspec: {{ selector: {{ app: web }}, \
+         ports: [{{ port: 80 }}] }}\n",
+        deployment("web", "", "", "")
+    );
+    let before = scene.objects();
+    let answer = scene.probe("a", &all).await;
+    assert_eq!(answer.verdict, Verdict::Absent, "{answer:?}");
+    let pre_image = scene.pre_image("a", &all).await;
+    assert_eq!(scene.objects(), before, "looking has changed something");
+    let outputs = scene.act("a", &all).await;
+    assert_eq!(outputs["node"], "gpu-1", "{outputs:?}");
+    let image = outputs["images"].as_object().unwrap().values().next().unwrap().as_str().unwrap();
+    assert!(image.contains("sha256:"), "{outputs:?}");
+    let after = scene.objects();
+    assert_eq!(after.len(), before.len() + 3);
+    let signed = &after["ConfigMap a"]["metadata"]["annotations"];
+    assert_eq!((&signed["runner/run"], &signed["runner/step"]), (&json!("r-1"), &json!("a")));
+    let pods = &after["Deployment web"]["spec"]["template"];
+    assert!(!pods.to_string().contains("runner/"), "{pods}");
+    assert_eq!(scene.managers("configmap a"), ["runner"]);
+
+    // Once more: nothing is touched, not even our annotations.
+    let version = scene.ns.field("configmap a", ".metadata.resourceVersion");
+    let answer = scene.probe("b", &all).await;
+    assert_eq!((answer.verdict, &answer.outputs["node"]), (Verdict::Holds, &json!("gpu-1")), "{answer:?}");
+    scene.act("b", &all).await;
+    assert_eq!(scene.ns.field("configmap a", ".metadata.resourceVersion"), version);
+    assert_eq!(scene.objects(), after);
+
+    for _ in 0..2 {
+        scene.undo("a", &all, &pre_image).await;
+        assert_eq!(scene.objects(), before);
+    }
+    assert!(
+        scene.ns.kubectl("get pods -o name").expect(0).out.trim().is_empty(),
+        "its pods are gone with it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_there_is_as_it_was_and_its_owner_has_it_again() {
+    let Some(scene) = scene("was") else { return };
+    let old = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: a, labels: {{ theirs: x }} }}\ndata: {{ k: old, only: theirs }}\n---\n{}",
+        deployment(
+            "web",
+            "",
+            "",
+            "env: [{ name: A, value: '1' }, { name: B, value: '2' }], ports: [{ containerPort: 80 }]"
+        )
+    );
+    scene.ns.apply(&old);
+    scene.ns.wait("deployment/web", ".status.availableReplicas", "1");
+    let (before, owners) = (scene.objects(), scene.managers("configmap a"));
+    let new = format!(
+        "{MAP}---\n{}",
+        deployment(
+            "web",
+            "",
+            "terminationGracePeriodSeconds: 5, ",
+            "env: [{ name: A, value: 'ours' }, { name: C, value: '3' }], livenessProbe: { httpGet: { path: /, port: 80 } }, \
+             resources: { limits: { cpu: '1' } }"
+        )
+        .replace("thing:1.2", "thing:1.3")
+    );
+    let pre_image = scene.pre_image("a", &new).await;
+
+    // Without force nothing is touched, and each field is named with its owner.
+    let outcome = scene.world.actions.act(scene.call("a", 1, &new, json!({}))).await;
+    let (class, message, trace) = failed(outcome);
+    assert_eq!(class, FailureClass::Permanent);
+    for words in ["nothing was applied", "`.data.k` belongs to `test`", "force_conflicts"] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(trace.tail.contains("containers[name=\"main\"].image"), "{}", trace.tail);
+    assert_eq!(scene.objects(), before);
+    scene.undo("a", &new, &pre_image).await;
+    assert_eq!(scene.objects(), before);
+
+    let force = json!({ "force_conflicts": true });
+    acted(scene.world.actions.act(scene.call("a", 2, &new, force.clone())).await);
+    let changed = scene.objects();
+    assert_eq!(changed["ConfigMap a"]["data"], json!({ "k": "new", "more": "x", "only": "theirs" }));
+    for _ in 0..2 {
+        scene.undo("a", &new, &pre_image).await;
+        let mut after = scene.objects();
+        // What the controller counts.
+        for object in after.values_mut() {
+            if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+                annotations["deployment.kubernetes.io/revision"] = json!("1");
+            }
+        }
+        assert_eq!(after, before);
+        assert_eq!(scene.managers("configmap a"), owners);
+        assert!(!scene.managers("deployment web").contains(&"runner".to_owned()));
+    }
+    // Their next apply has no conflict, and can still take its own fields away.
+    scene.ns.apply(&old.replace("k: old, only: theirs", "only: theirs").replace("thing:1.2", "thing:1.4"));
+    assert_eq!(scene.ns.field("configmap a", ".data"), "{\"only\":\"theirs\"}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_changed_since_stays_theirs() {
+    let Some(scene) = scene("since") else { return };
+    scene.ns.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { other: x }\n");
+    let pre_image = scene.pre_image("a", MAP).await;
+    scene.act("a", MAP).await;
+    scene.ns.kubectl_in(
+        "apply --server-side --force-conflicts --field-manager=somebody -f -",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { k: somebody's }\n",
+    );
+    let outputs = scene.undo("a", MAP, &pre_image).await;
+    assert_eq!(scene.ns.field("configmap a", ".data"), "{\"k\":\"somebody's\",\"other\":\"x\"}");
+    assert_eq!(scene.managers("configmap a"), ["somebody", "test"]);
+    let left = outputs["left"][0].as_str().unwrap();
+    assert!(left.contains("`.data.k` is left as it is: `somebody` has it now"), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_its_namespace_and_definitions_are_kept() {
+    let Some(scene) = scene("kept") else { return };
+    let name = format!("{}-in", scene.ns.name);
+    let group = format!("{}.example", scene.ns.name);
+    let all = format!(
+        "apiVersion: example\nkind: X\nmetadata: {{ name: none }}\n---\n\
+         apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{ name: data, namespace: {name} }}\nspec: {{ accessModes: \
+         [ReadWriteOnce], resources: {{ requests: {{ storage: 1Gi }} }} }}\n---\n\
+         apiVersion: {group}/v1\nkind: Thing\nmetadata: {{ name: one, namespace: {name} }}\nspec: {{ n: 1 }}\n---\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: a, namespace: {name} }}\n---\n\
+         apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name} }}\n---\n\
+         apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: things.{group} }}\nspec:\n  \
+         group: {group}\n  scope: Namespaced\n  names: {{ kind: Thing, plural: things }}\n  versions:\n  - {{ name: v1, served: \
+         true, storage: true, schema: {{ openAPIV3Schema: {{ type: object, properties: {{ spec: {{ type: object, \
+         x-kubernetes-preserve-unknown-fields: true }} }} }} }} }}\n"
+    );
+    let (_, all) = all.split_once("---\n").unwrap();
+    let pre_image = scene.pre_image("a", all).await;
+    scene.act("a", all).await;
+    assert_eq!(scene.probe("a", all).await.verdict, Verdict::Holds);
+    let cluster = Cluster::shared().unwrap();
+    let outputs = scene.undo("a", all, &pre_image).await;
+    let kept: Vec<&str> =
+        outputs["kept"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let definition = format!("CustomResourceDefinition things.{group}");
+    let (claim, namespace) = (format!("PersistentVolumeClaim {name}/data"), format!("Namespace {name}"));
+    assert_eq!(kept, [definition.as_str(), &namespace, &claim]);
+    let left = cluster.kubectl(&format!("-n {name} get things.{group},configmaps,pvc -o name")).expect(0).out;
+    assert_eq!(left.trim(), "configmap/kube-root-ca.crt\npersistentvolumeclaim/data");
+
+    // Asked to, the definition goes too; and the namespace, once no data is in it.
+    cluster.kubectl(&format!("-n {name} delete pvc data")).expect(0);
+    let mut call = scene.call("a", 2, all, json!({ "delete_crds": true }));
+    call.key.direction = Direction::Compensation;
+    acted(scene.world.actions.undo(call, pre_image).await);
+    assert_ne!(cluster.kubectl(&format!("get namespace {name}")).code, 0);
+    assert_ne!(cluster.kubectl(&format!("get crd things.{group}")).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_we_did_not_do_we_do_not_undo() {
+    let Some(scene) = scene("not-ours") else { return };
+    let pre_image = scene.pre_image("a", MAP).await;
+    // Somebody else is faster, and means the same.
+    scene.ns.apply(MAP);
+    scene.act("a", MAP).await;
+    assert_eq!(scene.managers("configmap a"), ["test"], "what is as it shall be is not touched");
+    let outputs = scene.undo("a", MAP, &pre_image).await;
+    assert_eq!(outputs["kept"].as_array().unwrap().len(), 1);
+    assert_eq!(scene.ns.field("configmap a", ".data.k"), "new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_server_refuses_changes_nothing() {
+    let Some(scene) = scene("refused") else { return };
+    let with = |object: &str| format!("{MAP}---\n{object}");
+    let long = "x".repeat(1_100_000);
+    for (object, words) in [
+        (
+            deployment("web", "", "runtimeClass: nvidia, ", ""),
+            ".spec.template.spec.runtimeClass: field not declared in schema",
+        ),
+        (deployment("web", "", "", "imagePullPolicy: 3"), "expected string"),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec: { ports: [{ port: 99999 }] }\n"
+                .to_owned(),
+            "99999",
+        ),
+        (
+            "apiVersion: v1\nkind: Servize\nmetadata: { name: s }\n".to_owned(),
+            "serves no `Servize` of `v1`; there is `Service`",
+        ),
+        (
+            "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: { name: s }\n".to_owned(),
+            "it has `Deployment` in `apps/v1`",
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: s, namespace: nowhere }\n".to_owned(),
+            "namespaces \"nowhere\" not found",
+        ),
+        (
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: s }}\ndata: {{ k: {long} }}\n"),
+            "1048576 bytes",
+        ),
+        (MAP.to_owned(), "a second time"),
+        ("x: [".to_owned(), "no YAML"),
+    ] {
+        let text = with(&object);
+        let outcome = tokio::time::timeout(
+            Duration::from_secs(30),
+            scene.world.actions.act(scene.call("a", 1, &text, json!({}))),
+        );
+        let (class, message, _) = failed(outcome.await.expect("it is not tried for ever"));
+        assert!(message.contains(words), "{words}: {message}");
+        assert_eq!(class, FailureClass::Permanent, "{message}");
+        assert!(scene.objects().is_empty(), "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollout_that_cannot_come_says_why() {
+    let Some((scene, _)) = played("why") else { return };
+    let gpu = "resources: { limits: { nvidia.com/gpu: '8' } }";
+    let claim = "volumes: [{ name: v, persistentVolumeClaim: { claimName: none } }], ";
+    for (name, text, words) in [
+        (
+            "gpu",
+            deployment("gpu", "", "", gpu),
+            "fits no node: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu",
+        ),
+        (
+            "affinity",
+            deployment("affinity", "", "nodeSelector: { no: where }, ", ""),
+            "didn't match Pod's node affinity/selector",
+        ),
+        (
+            "image",
+            deployment("image", &failing("image-pull"), "", ""),
+            "the image `ghcr.io/some/thing:1.2` cannot be had",
+        ),
+        (
+            "crash",
+            deployment(
+                "crash",
+                "annotations: { testbed.runner/fail: crash-loop, testbed.runner/exit-code: '7', testbed.runner/logs: 'no config' }",
+                "",
+                "readinessProbe: { httpGet: { path: /, port: 80 } }",
+            ),
+            "its last lines: no config",
+        ),
+        ("class", deployment("class", "", "runtimeClassName: none, ", ""), "RuntimeClass \"none\" not found"),
+        ("claim", deployment("claim", "", claim, ""), "persistentvolumeclaim \"none\" not found"),
+    ] {
+        let pre_image = scene.pre_image(name, &text).await;
+        let (class, message, trace) =
+            failed(scene.world.actions.act(scene.call(name, 1, &text, json!({}))).await);
+        assert!(message.contains(words), "{name}: {message}\n{}", trace.tail);
+        assert!(message.contains("it is applied and cannot be rolled out"), "{message}");
+        assert_eq!(class, FailureClass::Permanent);
+        assert!(trace.tail.contains("waits: Deployment"), "{}", trace.tail);
+        scene.undo(name, &text, &pre_image).await;
+        assert!(scene.objects().is_empty(), "{name}");
+    }
+    // What only takes its time is waited for, and is no failure of ours when the time is over.
+    let text = deployment("slow", &failing("never-ready"), "", "");
+    let mut call = scene.call("slow", 1, &text, json!({}));
+    call.timeout = Duration::from_secs(4);
+    let (class, message, _) = failed(scene.world.actions.act(call).await);
+    assert_eq!(class, FailureClass::Transient);
+    assert!(
+        message.contains("was not rolled out within 4s") && message.contains("0/1 pods ready"),
+        "{message}"
+    );
+    assert!(message.contains("Unhealthy"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_and_claims_that_do_not_come_say_why() {
+    let Some((scene, _)) = played("address") else { return };
+    let service = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{ name: {name}, annotations: {{ {annotations} }} }}\nspec: {{ type: \
+             LoadBalancer, selector: {{ app: x }}, ports: [{{ port: 80 }}] }}\n"
+        )
+    };
+    let outputs = scene.act("ok", &service("ok", "metallb.io/loadBalancerIPs: 198.51.100.77")).await;
+    assert_eq!(outputs["address"], "198.51.100.77");
+    assert_eq!(outputs["addresses"][format!("{}/ok", scene.ns.name)], "198.51.100.77");
+    for (name, annotations, words) in [
+        (
+            "taken",
+            "metallb.io/loadBalancerIPs: 198.51.100.77",
+            "its load balancer address is pending (`198.51.100.77` is pinned)",
+        ),
+        ("none", "testbed.runner/fail: pending", "its load balancer address is pending"),
+        (
+            "other",
+            "metallb.io/loadBalancerIPs: 198.51.100.78, testbed.runner/fail: 'address=198.51.100.79'",
+            "it has the address `198.51.100.79`, and `198.51.100.78` is pinned",
+        ),
+    ] {
+        let text = service(name, annotations);
+        let (_, message, _) = failed(scene.world.actions.act(scene.call(name, 1, &text, json!({}))).await);
+        assert!(message.contains(words), "{name}: {message}");
+    }
+    let text = format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{ name: data, annotations: {{ testbed.runner/fail: pending }} \
+         }}\nspec: {{ accessModes: [ReadWriteOnce], resources: {{ requests: {{ storage: 1Gi }} }} }}\n---\n{}",
+        deployment("web", "", "volumes: [{ name: v, persistentVolumeClaim: { claimName: data } }], ", "")
+    );
+    let (_, message, _) = failed(scene.world.actions.act(scene.call("claim", 1, &text, json!({}))).await);
+    assert!(
+        message.contains("claim `data` is not bound") && message.contains("ProvisioningFailed"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_come_from_the_step_and_are_seen_nowhere() {
+    let Some(mut scene) = scene("secret") else { return };
+    scene.world.secrets = vec!["hunter2-secret".to_owned()];
+    let place = format!("{}/login", scene.ns.name);
+    let more = json!({ "secrets": { place: { "PASSWORD": "hunter2-secret", "PORT": 8554 } } });
+    let mut call = scene.call("a", 0, MAP, more.clone());
+    call.secret = true;
+    let pre_image = scene.world.actions.pre_image(call.clone()).await.unwrap();
+    let foreseen = scene.world.actions.foresee(call.clone()).await;
+    assert!(foreseen.diff.contains("+ Secret") && foreseen.diff.contains("***"), "{}", foreseen.diff);
+    call.key.attempt = 1;
+    let (outputs, trace) = acted(scene.world.actions.act(call.clone()).await);
+    let read = scene.ns.field("secret login", ".data.PASSWORD");
+    assert_eq!(read, "aHVudGVyMi1zZWNyZXQ=");
+    let foreseen_again = scene.world.actions.foresee(call.clone()).await;
+    assert_eq!((foreseen_again.answer.verdict, foreseen_again.diff.as_str()), (Verdict::Holds, ""));
+    let seen = format!("{foreseen:?} {outputs:?} {trace:?} {pre_image:?}");
+    for secret in ["hunter2", "aHVudGVyMi1zZWNyZXQ"] {
+        assert!(!seen.contains(secret), "{seen}");
+    }
+    let other = json!({ "secrets": { format!("{}/login", scene.ns.name): { "PASSWORD": "another-secret", "PORT": 8554 } } });
+    let foreseen = scene.world.actions.foresee(scene.call("b", 0, MAP, other)).await;
+    assert!(
+        foreseen.diff.contains("PASSWORD: '***") && foreseen.diff.contains("another value"),
+        "{}",
+        foreseen.diff
+    );
+    call.key.direction = Direction::Compensation;
+    acted(scene.world.actions.undo(call, pre_image).await);
+    assert!(scene.objects().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_change_is_shown_object_by_object() {
+    let Some(scene) = scene("diff") else { return };
+    scene.ns.apply(&format!("{}---\n{}", MAP.replace("new", "old"), deployment("web", "", "", "")));
+    let all = format!(
+        "{MAP}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: b }}\n---\n{}",
+        deployment("web", "", "", "").replace("app: web", "app: other")
+    );
+    let before = scene.objects();
+    let foreseen =
+        scene.world.actions.foresee(scene.call("a", 0, &all, json!({ "force_conflicts": true }))).await;
+    assert_eq!(scene.objects(), before);
+    let name = &scene.ns.name;
+    for words in [
+        format!("~ ConfigMap {name}/a would be changed"),
+        "-  k: old".to_owned(),
+        "+  k: new".to_owned(),
+        format!("+ ConfigMap {name}/b would be created"),
+        format!("! Deployment {name}/web would be refused"),
+        "field is immutable".to_owned(),
+    ] {
+        assert!(foreseen.diff.contains(&words), "{words}\n{}", foreseen.diff);
+    }
+    assert!(foreseen.answer.reason.contains("it would be refused"), "{:?}", foreseen.answer);
+}
