@@ -11,6 +11,7 @@ pub mod homeassistant;
 pub mod mqtt;
 pub mod proxmox;
 pub mod ssh;
+pub mod kubernetes;
 mod store;
 
 pub use clock::Clock;
