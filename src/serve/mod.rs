@@ -7,6 +7,7 @@
 mod client;
 mod place;
 mod protocol;
+mod rows;
 mod server;
 
 pub use client::{Answers, Client, ClientError};
