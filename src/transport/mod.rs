@@ -14,6 +14,7 @@ mod inside;
 mod launch;
 mod local;
 mod process;
+mod program;
 mod redact;
 mod settle;
 #[cfg(test)]
