@@ -83,6 +83,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
             let found = format!("it cannot be undone ({why}): only what came after it can be, with `--to`");
             Seen::of(format!("step `{step}`"), Err(found))
         }));
+        pre_images(&state, &bodies, &folder, &mut all);
         state
     } else {
         let given = newest.map(|state| state.definition.given.clone()).unwrap_or_default();
@@ -105,6 +106,20 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
     eyes.close().await;
     show(session, &file, &all);
     Ok(if all.iter().all(|seen| seen.ok) { exit::COMPLETE } else { exit::USAGE })
+}
+
+/// Whether what was there before each step that is undone by itself can be brought back: with the key, where it is sealed.
+fn pre_images(state: &State, bodies: &Bodies, folder: &Path, all: &mut Vec<Seen>) {
+    let keys = super::access::keys(folder);
+    for step in state.to_undo(None) {
+        if state.step(&step).is_none_or(|(_, found)| found.pre_image.is_none()) {
+            continue;
+        }
+        let found = driver::pre_images_readable(state, std::slice::from_ref(&step), bodies, &keys)
+            .map(|()| "can be brought back".to_owned())
+            .map_err(|(_, error)| format!("cannot be brought back: {error}"));
+        all.push(Seen::of(format!("what was there before step `{step}`"), found));
+    }
 }
 
 fn show(session: &Session, file: &PlanFile, all: &[Seen]) {

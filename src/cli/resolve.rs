@@ -83,7 +83,7 @@ async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Resul
     if state.place(&args.step).is_none() {
         return Err(near::no_such_step(&run, &state.definition, &args.step));
     }
-    match wish::send(access, &run, state, &command).await {
+    match wish::send(access, &run, Some(state), &command).await {
         Ok(()) => {}
         Err(Said::Refused(refusal)) => return Err(refusal.into()),
         Err(Said::Failed(fail)) => return Err(fail),

@@ -1,6 +1,7 @@
 //! The list of runs.
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::human::{exact, time};
@@ -14,7 +15,7 @@ use crate::saga::{Stamp, Standing, State, standing};
 const ROOMY: usize = 100;
 
 /// One run in the list.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
     /// The run.
     pub run: RunId,

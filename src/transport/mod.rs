@@ -19,6 +19,7 @@ mod local;
 mod mqtt;
 mod process;
 mod proxmox;
+mod program;
 mod redact;
 mod settle;
 #[cfg(test)]
