@@ -112,7 +112,7 @@ fn onboot(container: &mut Container, value: Option<&str>) {
     container.config.extend(value.map(|value| ("onboot".to_owned(), value.to_owned())));
 }
 
-fn subjects() -> Vec<Subject> {
+fn subjects(archive: &str) -> Vec<Subject> {
     vec![
         Subject {
             what: "a stop, with onboot that was 1",
@@ -144,6 +144,18 @@ fn subjects() -> Vec<Subject> {
             },
             halves: vec![],
         },
+        Subject {
+            what: "a snapshot",
+            operation: lxc("snapshot", json!({ "snapshot": "pre-move" })),
+            before: |container| drop(container.config.remove("mp0")),
+            halves: vec![],
+        },
+        Subject {
+            what: "a destruction",
+            operation: destroy(archive),
+            before: |container| container.running = false,
+            halves: vec![],
+        },
     ]
 }
 
@@ -151,8 +163,9 @@ fn subjects() -> Vec<Subject> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_action_keeps_the_contract() {
     let house = house!(true);
+    let archive = house.archive().await;
     let first = house.state();
-    for (number, subject) in subjects().iter().enumerate() {
+    for (number, subject) in subjects(&archive).iter().enumerate() {
         let (what, operation) = (subject.what, &subject.operation);
         let step = format!("s{number}");
         let reset = || {
