@@ -12,7 +12,7 @@ mod command;
 mod fields;
 mod file;
 mod http;
-mod kubernetes;
+pub(crate) mod kubernetes;
 mod outcome;
 mod pre_image;
 mod ssh;
@@ -140,6 +140,10 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("file", &file::File),
     ("http", &http::Http),
     ("kubernetes.apply", &kubernetes::Apply),
+    ("kubernetes.delete", &kubernetes::Delete),
+    ("kubernetes.exec", &kubernetes::Exec),
+    ("kubernetes.restart", &kubernetes::Restart),
+    ("kubernetes.scale", &kubernetes::Scale),
 ];
 
 /// All actions. Cheap to clone.

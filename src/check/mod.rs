@@ -7,7 +7,9 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod gpu;
 mod http;
+mod kubernetes;
 mod ssh;
 mod tcp;
 
@@ -58,6 +60,8 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("http", &http::Http),
+    ("kubernetes", &kubernetes::Kubernetes),
+    ("gpu", &gpu::Gpu),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
 ];

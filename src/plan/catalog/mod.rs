@@ -167,6 +167,8 @@ pub struct Entry {
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
     pub deletes_data: bool,
+    /// The field by which a step says that user data may be deleted; with it the step needs `approve`.
+    pub data_field: Option<&'static str>,
     /// When a step was satisfied, its outputs come from the probe alone.
     pub outputs_from_probe: bool,
     /// Outputs that it always has, beside those that a plan declares.
@@ -217,6 +219,7 @@ const PLAIN: Entry = Entry {
     own_inverse: false,
     own_probe: false,
     deletes_data: false,
+    data_field: None,
     outputs_from_probe: false,
     outputs: &[],
     on_stop: OnStop::Finish,

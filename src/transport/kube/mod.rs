@@ -9,6 +9,7 @@
 mod access;
 mod discovery;
 mod error;
+mod exec;
 mod objects;
 mod request;
 mod rights;
@@ -26,6 +27,7 @@ use super::launch::after;
 
 pub(crate) use discovery::Resource;
 pub(crate) use error::{Cause, KubeError, Refusal, Why};
+pub(crate) use exec::InPod;
 pub(crate) use objects::{Applied, Object, Patch, Propagation, Select};
 pub(crate) use rights::Right;
 
