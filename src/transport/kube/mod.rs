@@ -42,7 +42,10 @@ pub(crate) struct ClusterPlace {
 
 /// The clients of one process, made when they are needed.
 #[derive(Debug, Default)]
-pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Arc<tokio::sync::Mutex<Option<Arc<Open>>>>>>);
+pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Slot>>);
+
+/// Where the client of one place is, once it was made. One at a time makes it.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Open>>>>;
 
 /// A client with what was learned over it.
 struct Open {
