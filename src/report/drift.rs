@@ -127,6 +127,9 @@ pub fn drift_text(seen: &Seen<'_>, look: &Look) -> String {
         }
         for finding in findings.iter().filter(|finding| finding.step == *step) {
             text.push_str(&format!("      {}\n", finding_text(finding)));
+            for line in finding.diff.lines() {
+                text.push_str(&format!("        {}\n", guard::line(line)));
+            }
         }
     }
     if of(Drift::Drifted) > 0 {

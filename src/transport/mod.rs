@@ -45,8 +45,7 @@ pub(crate) use harmless::one_line;
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use kube::{
-    Applied, Cause, ClusterPlace, InPod, Kube, KubeError, Object, Patch, Propagation, Refusal, Resource,
-    Right, Select, Why,
+    Applied, ClusterPlace, InPod, Kube, KubeError, Object, Patch, Propagation, Resource, Right, Select, Why,
 };
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use process::signal_name;

@@ -10,6 +10,7 @@ mod current;
 mod delete;
 mod diff;
 mod exec;
+mod needs;
 mod object;
 mod order;
 mod ownership;

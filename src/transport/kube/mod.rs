@@ -26,7 +26,7 @@ use super::Transport;
 use super::launch::after;
 
 pub(crate) use discovery::Resource;
-pub(crate) use error::{Cause, KubeError, Refusal, Why};
+pub(crate) use error::{KubeError, Why};
 pub(crate) use exec::InPod;
 pub(crate) use objects::{Applied, Object, Patch, Propagation, Select};
 pub(crate) use rights::Right;
@@ -44,7 +44,10 @@ pub(crate) struct ClusterPlace {
 
 /// The clients of one process, made when they are needed.
 #[derive(Debug, Default)]
-pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Arc<tokio::sync::Mutex<Option<Arc<Open>>>>>>);
+pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Slot>>);
+
+/// Where the client of one place is, once it was made. One at a time makes it.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Open>>>>;
 
 /// A client with what was learned over it.
 struct Open {
@@ -123,11 +126,6 @@ impl Kube {
     /// Where objects go that name no namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.open.namespace
-    }
-
-    /// The same way with another deadline, counted from now.
-    pub(crate) fn within(&self, timeout: Duration) -> Self {
-        Self { deadline: after(timeout), ..self.clone() }
     }
 
     /// What is left of the time.
