@@ -47,8 +47,9 @@ impl Named {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, name),
         };
+        // A name begins with a letter or digit, so that it is never a step up in a path.
         let plain = |text: &str| {
-            !text.is_empty()
+            text.starts_with(|first: char| first.is_ascii_alphanumeric())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
         };
         if !plain(name) || !namespace.is_none_or(plain) {
