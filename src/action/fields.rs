@@ -196,6 +196,23 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The name of the operation.
+    pub(crate) fn name(self) -> String {
+        self.operation.name.clone()
+    }
+
+    /// A list of texts that is not empty, each as it stands.
+    pub(crate) fn words(self, name: &'static str) -> Result<Option<Vec<String>>, String> {
+        let wrong = || self.wrong(name, "a list of texts that is not empty");
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Array(words)) if !words.is_empty() => {
+                words.iter().map(plain).collect::<Option<_>>().map(Some).ok_or_else(wrong)
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
     /// The cluster that an operation names; a relative kubeconfig counts from the plan's folder on, `~` is the home.
     pub(crate) fn cluster(
         self,

@@ -15,7 +15,7 @@ mod file;
 mod frigate;
 mod homeassistant;
 mod http;
-mod kubernetes;
+pub(crate) mod kubernetes;
 mod mqtt_heal;
 mod mqtt_publish;
 mod outcome;
@@ -180,6 +180,10 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("lxc.backup", &proxmox::Backup),
     ("lxc.destroy", &proxmox::Destroy),
     ("vm.exec", &proxmox::Exec),
+    ("kubernetes.delete", &kubernetes::Delete),
+    ("kubernetes.exec", &kubernetes::Exec),
+    ("kubernetes.restart", &kubernetes::Restart),
+    ("kubernetes.scale", &kubernetes::Scale),
 ];
 
 /// All actions. Cheap to clone.

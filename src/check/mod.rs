@@ -10,7 +10,9 @@ mod file;
 mod frigate;
 mod frigate_config;
 mod homeassistant;
+mod gpu;
 mod http;
+mod kubernetes;
 mod mqtt;
 mod proxmox;
 mod ssh;
@@ -67,6 +69,8 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("frigate.config", &frigate_config::FrigateConfig),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
+    ("kubernetes", &kubernetes::Kubernetes),
+    ("gpu", &gpu::Gpu),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
     ("lxc", &proxmox::Lxc),

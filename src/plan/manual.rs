@@ -172,6 +172,9 @@ fn rules(entry: &Entry) -> Vec<String> {
     if entry.deletes_data {
         rules.push("It deletes user data: its step needs `approve`.".to_owned());
     }
+    if let Some(field) = entry.data_field {
+        rules.push(format!("With `{field}` it deletes user data: its step needs `approve`."));
+    }
     if entry.on_stop == OnStop::Stop {
         rules.push("A request to stop stops it, unless `on_stop` says otherwise.".to_owned());
     }

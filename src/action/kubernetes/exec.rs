@@ -20,7 +20,10 @@ pub(in crate::action) struct Exec;
 ///
 /// # Errors
 /// In words, a field that cannot be read; that no pod is ready; or as of a request.
-pub(crate) async fn pod_of(kube: &Kube, fields: Fields<'_>) -> Result<Result<(Object, Value), String>, KubeError> {
+pub(crate) async fn pod_of(
+    kube: &Kube,
+    fields: Fields<'_>,
+) -> Result<Result<(Object, Value), String>, KubeError> {
     let named = match Named::read(fields, "pod", Some("Pod")) {
         Ok(Some(named)) => Ok((named, true)),
         Ok(None) => Named::workload(fields, &fields.name()).map(|named| (named, false)),
@@ -54,7 +57,13 @@ impl Action for Exec {
             let read = || {
                 let argv = fields.words("argv")?.ok_or("`kubernetes.exec` needs `argv`")?;
                 let stdin = fields.text("stdin")?.map(String::into_bytes);
-                Ok::<_, String>((argv, stdin, fields.text("container")?, fields.outputs()?, fields.on_stop(OnStop::Stop)?))
+                Ok::<_, String>((
+                    argv,
+                    stdin,
+                    fields.text("container")?,
+                    fields.outputs()?,
+                    fields.on_stop(OnStop::Stop)?,
+                ))
             };
             let (argv, stdin, container, outputs, on_stop) = match read() {
                 Ok(read) => read,
@@ -69,7 +78,11 @@ impl Action for Exec {
                 Ok(Ok(pod)) => pod,
                 Ok(Err(message)) => {
                     let message = shown(&message, &call.redactor);
-                    return Outcome::Failed { class: FailureClass::Transient, message, trace: Trace::default() };
+                    return Outcome::Failed {
+                        class: FailureClass::Transient,
+                        message,
+                        trace: Trace::default(),
+                    };
                 }
                 Err(error) => return kube_outcome(&error, &call),
             };

@@ -7,16 +7,31 @@
 mod apply;
 mod cause;
 mod current;
+mod delete;
 mod diff;
+mod exec;
 mod needs;
+mod object;
 mod order;
 mod ownership;
 mod persist;
+mod restart;
 mod rollout;
+mod scale;
+mod settled;
 mod undo;
 mod wanted;
 
 pub(super) use apply::Apply;
+pub(super) use delete::Delete;
+pub(super) use exec::Exec;
+pub(super) use restart::Restart;
+pub(super) use scale::Scale;
+
+pub(crate) use exec::pod_of;
+pub(crate) use object::{
+    Named, WORKLOADS, condition, is_going, is_true, pods, reach, restarts, unready, why_not,
+};
 
 /// The field manager: who owns what we apply.
 pub(crate) const MANAGER: &str = "runner";

@@ -27,7 +27,11 @@ impl Named {
     ///
     /// # Errors
     /// In words, a text that is neither.
-    pub(crate) fn read(fields: Fields<'_>, key: &'static str, kind: Option<&str>) -> Result<Option<Self>, String> {
+    pub(crate) fn read(
+        fields: Fields<'_>,
+        key: &'static str,
+        kind: Option<&str>,
+    ) -> Result<Option<Self>, String> {
         let Some(text) = fields.text(key)? else { return Ok(None) };
         let wrong = || match kind {
             Some(_) => fields.wrong(key, "a name such as `frigate/frigate`, namespace and name"),
@@ -43,13 +47,19 @@ impl Named {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, name),
         };
+        // A name begins with a letter or digit, so that it is never a step up in a path.
         let plain = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
+            text.starts_with(|first: char| first.is_ascii_alphanumeric())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
         };
         if !plain(name) || !namespace.is_none_or(plain) {
             return Err(wrong());
         }
-        Ok(Some(Self { word: word.to_owned(), namespace: namespace.map(str::to_owned), name: name.to_owned() }))
+        Ok(Some(Self {
+            word: word.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        }))
     }
 
     /// The workload that an operation names by one of its fields.
@@ -62,7 +72,9 @@ impl Named {
                 return Ok(named);
             }
         }
-        Err(format!("`{action}` needs the workload that it is about, such as `deployment = \"frigate/frigate\"`"))
+        Err(format!(
+            "`{action}` needs the workload that it is about, such as `deployment = \"frigate/frigate\"`"
+        ))
     }
 
     /// Equal for equal objects, without asking the cluster.
@@ -154,7 +166,8 @@ pub(crate) fn unready(is: &Value) -> Option<String> {
         (wanted, count("updatedNumberScheduled"), count("numberAvailable"), wanted)
     } else {
         let wanted = is["spec"]["replicas"].as_i64().unwrap_or(1);
-        let ready = if is["kind"] == "StatefulSet" { count("readyReplicas") } else { count("availableReplicas") };
+        let ready =
+            if is["kind"] == "StatefulSet" { count("readyReplicas") } else { count("availableReplicas") };
         (wanted, count("updatedReplicas"), ready, count("replicas"))
     };
     if updated < wanted && (is["kind"] != "StatefulSet" || count("currentReplicas") < wanted) {
@@ -179,7 +192,11 @@ pub(crate) fn why_not(pod: &Value) -> Option<String> {
     all.find_map(|one| {
         let waiting = &one["state"]["waiting"];
         let reason = waiting["reason"].as_str()?;
-        Some(waiting["message"].as_str().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")))
+        Some(
+            waiting["message"]
+                .as_str()
+                .map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}")),
+        )
     })
 }
 
@@ -211,7 +228,10 @@ mod tests {
         let whole = named("object", None, "HelmRelease flux-system/frigate").unwrap().unwrap();
         assert_eq!(whole.shown(), "HelmRelease flux-system/frigate");
         assert_eq!(named("object", None, "Node gpu-1").unwrap().unwrap().namespace, None);
-        assert_eq!(named("deployment", Some("Deployment"), "a/b").unwrap().unwrap().shown(), "Deployment a/b");
+        assert_eq!(
+            named("deployment", Some("Deployment"), "a/b").unwrap().unwrap().shown(),
+            "Deployment a/b"
+        );
         for wrong in ["", "frigate", "a b c", "Deployment a/b/c", "Deployment a/", "Pod ../x"] {
             assert!(named("object", None, wrong).is_err(), "{wrong}");
         }
@@ -220,7 +240,8 @@ mod tests {
     #[test]
     fn what_a_rollout_lacks() {
         let object = |status: Value| json!({ "kind": "Deployment", "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status });
-        let done = json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
+        let done =
+            json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2 });
         assert_eq!(unready(&object(done.clone())), None);
         for (key, value, words) in [
             ("observedGeneration", 1, "has not seen"),

@@ -43,7 +43,9 @@ impl Action for Restart {
             }
             match until(&kube, &object, rolled_out).await {
                 Ok(()) => acted(Map::new()),
-                Err(why) => late(&format!("{} was restarted and is not there yet", object.shown()), &why, &call),
+                Err(why) => {
+                    late(&format!("{} was restarted and is not there yet", object.shown()), &why, &call)
+                }
             }
         })
     }

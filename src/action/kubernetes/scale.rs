@@ -19,7 +19,8 @@ pub(in crate::action) struct Scale;
 fn wanted(call: &Call) -> Result<(Named, i64), String> {
     let fields = Fields::new(&call.operation);
     let named = Named::workload(fields, "kubernetes.scale")?;
-    let replicas = fields.get("replicas").and_then(Value::as_i64).filter(|replicas| (0..=10_000).contains(replicas));
+    let replicas =
+        fields.get("replicas").and_then(Value::as_i64).filter(|replicas| (0..=10_000).contains(replicas));
     Ok((named, replicas.ok_or_else(|| fields.wrong("replicas", "a number from 0 on"))?))
 }
 
@@ -44,7 +45,10 @@ async fn scale(kube: &Kube, object: &Object, replicas: i64, call: &Call) -> Outc
     let is = match kube.get(object).await {
         Ok(Some(is)) => is,
         Ok(None) => {
-            return refused(&format!("cluster `{}`: {} is not there", kube.name(), object.shown()), &call.redactor);
+            return refused(
+                &format!("cluster `{}`: {} is not there", kube.name(), object.shown()),
+                &call.redactor,
+            );
         }
         Err(error) => return outcome_of(&error, call),
     };
@@ -56,7 +60,9 @@ async fn scale(kube: &Kube, object: &Object, replicas: i64, call: &Call) -> Outc
     }
     match until(kube, object, |is, pods| lacks(replicas, is, pods)).await {
         Ok(()) => acted(Map::new()),
-        Err(why) => late(&format!("{} was scaled to {replicas} and is not there yet", object.shown()), &why, call),
+        Err(why) => {
+            late(&format!("{} was scaled to {replicas} and is not there yet", object.shown()), &why, call)
+        }
     }
 }
 
@@ -113,7 +119,9 @@ impl Probe for Scale {
                 Ok(seen) => seen,
                 Err(error) => return answer(Verdict::Unknown, &error.message),
             };
-            let Some(is) = is else { return answer(Verdict::Absent, &format!("{} is not there", object.shown())) };
+            let Some(is) = is else {
+                return answer(Verdict::Absent, &format!("{} is not there", object.shown()));
+            };
             let has = is["spec"]["replicas"].as_i64().unwrap_or(1);
             let mut seen = if has != replicas {
                 answer(Verdict::Absent, &format!("{} is to have {has} pods, not {replicas}", object.shown()))
@@ -137,14 +145,16 @@ impl Inverse for Scale {
     }
 
     fn pre_image(&self, transport: Transport, call: Call) -> BoxFuture<'static, Result<PreImage, String>> {
+        let target = self.target(&call);
         Box::pin(async move {
             let (named, _) = wanted(&call)?;
             let kube = kube(&transport, &call).await.map_err(|(_, message)| message)?;
             let object = named.find(&kube).await.map_err(|error| error.message)?;
             let is = kube.get(&object).await.map_err(|error| error.message)?;
-            let is = is.ok_or_else(|| format!("cluster `{}`: {} is not there", kube.name(), object.shown()))?;
+            let is =
+                is.ok_or_else(|| format!("cluster `{}`: {} is not there", kube.name(), object.shown()))?;
             Ok(PreImage {
-                target: self.target(&call)?,
+                target: target?,
                 value: json!({
                     "cluster": kube.name(), "kind": format!("{}.{}", object.resource.plural, object.resource.group),
                     "namespace": object.namespace, "name": object.name, "replicas": is["spec"]["replicas"].as_i64().unwrap_or(1),
@@ -161,7 +171,10 @@ impl Inverse for Scale {
             let text = |key: &str| value[key].as_str().map(str::to_owned);
             let read = (text("cluster"), text("kind"), text("name"), value["replicas"].as_i64());
             let (Some(cluster), Some(word), Some(name), Some(replicas)) = read else {
-                return refused(&format!("the pre-image of {} cannot be understood", pre_image.target), &call.redactor);
+                return refused(
+                    &format!("the pre-image of {} cannot be understood", pre_image.target),
+                    &call.redactor,
+                );
             };
             call.operation.fields.insert("cluster".to_owned(), cluster.into());
             let _working = transport.begin_inside(&call.key.to_string());

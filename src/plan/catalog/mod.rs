@@ -177,6 +177,8 @@ pub struct Entry {
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
     pub deletes_data: bool,
+    /// The field by which a step says that user data may be deleted; with it the step needs `approve`.
+    pub data_field: Option<&'static str>,
     /// When a step was satisfied, its outputs come from the probe alone.
     pub outputs_from_probe: bool,
     /// What a stop does unless the plan says otherwise; of no meaning for a check.
@@ -237,6 +239,7 @@ const PLAIN: Entry = Entry {
     outputs: &[],
     own_probe: false,
     deletes_data: false,
+    data_field: None,
     outputs_from_probe: false,
     on_stop: OnStop::Finish,
 };

@@ -306,9 +306,12 @@ impl<'d> Loader<'d, '_> {
 
     /// An action that deletes user data needs a person's word.
     fn check_data(&mut self, table: &Table<'d>, forward: Option<&Read>) {
-        if let Some(forward) =
-            forward.filter(|forward| forward.entry.deletes_data && table.get("approve").is_none())
-        {
+        let deletes = |forward: &&Read| {
+            let said = forward.entry.data_field.and_then(|field| forward.operation.fields.get(field));
+            // An expression may turn out to say so.
+            forward.entry.deletes_data || said.is_some_and(|said| *said != serde_json::Value::Bool(false))
+        };
+        if let Some(forward) = forward.filter(deletes).filter(|_| table.get("approve").is_none()) {
             let message = format!("action `{}` deletes user data and nobody is asked", forward.entry.name);
             self.problems.add_help(&table.at, "no-approval", message, "add `approve = \"…?\"`");
         }

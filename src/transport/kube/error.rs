@@ -196,12 +196,12 @@ impl KubeError {
             401 => message.push_str(
                 ": the account of the kubeconfig is not known to it, or its token or certificate has run out; log in again",
             ),
-            403 if refusal.causes.iter().all(|cause| cause.reason != "NamespaceTerminating") => {
-                if refusal.message.contains("cannot ") || refusal.message.is_empty() {
-                    message.push_str(&format!("; {}", asked.grant()));
-                }
+            403 if refusal.causes.iter().any(|cause| cause.reason == "NamespaceTerminating") => {
+                message.push_str("; wait until it is gone");
             }
-            403 => message.push_str("; wait until it is gone"),
+            403 if refusal.message.contains("cannot ") || refusal.message.is_empty() => {
+                message.push_str(&format!("; {}", asked.grant()));
+            }
             429 => message.push_str("; it has too much to do"),
             _ => {}
         }
@@ -221,7 +221,9 @@ impl KubeError {
         }
         let all = causes(error);
         let connecting = all.iter().any(|cause| {
-            cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect())
+            cause
+                .downcast_ref::<hyper_util::client::legacy::Error>()
+                .is_some_and(hyper_util::client::legacy::Error::is_connect)
         });
         if !connecting {
             let what = format!("no answer, and it may have received the request: {}", chain(error));

@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 use super::error::{KubeError, Why};
 use super::objects::Object;
 use super::{Kube, Right};
-use crate::transport::capture::{Capture, Stream};
+use crate::transport::capture::{Capture, Seen, Stream};
 use crate::transport::launch::{End, Report};
 use crate::transport::stop::Stop;
 
@@ -39,7 +39,12 @@ pub(crate) struct InPod<'a> {
 impl Kube {
     /// Runs a command in a container until it ends, its time is over or a person stops it. Not cancel-safe: dropped, the
     /// connection is closed and the command may go on.
-    pub(crate) async fn exec(&self, command: &InPod<'_>, mut capture: Capture, stop: Option<&Stop>) -> Report {
+    pub(crate) async fn exec(
+        &self,
+        command: &InPod<'_>,
+        mut capture: Capture,
+        stop: Option<&Stop>,
+    ) -> Report {
         let namespace = command.pod.namespace.as_deref().unwrap_or(self.namespace());
         let pods: Api<Pod> = Api::namespaced(self.open.client.clone(), namespace);
         let params = AttachParams {
@@ -57,7 +62,10 @@ impl Kube {
             Ok(Ok(process)) => process,
             Ok(Err(error)) => return self.refused_command(command, namespace, &error),
             Err(_) => {
-                let message = format!("{}: no answer in time; whether the command has begun is not known", self.shown(command));
+                let message = format!(
+                    "{}: no answer in time; whether the command has begun is not known",
+                    self.shown(command)
+                );
                 return Report { end: End::TimedOut(message), seen: capture.finish() };
             }
         };
@@ -92,7 +100,9 @@ impl Kube {
             Ok(None) => End::Lost(format!(
                 "{shown}: the connection ended without an exit status; whether the command still runs is not known"
             )),
-            Err(true) => End::TimedOut(format!("{shown}: it took too long and was let go; it may still run in its container")),
+            Err(true) => End::TimedOut(format!(
+                "{shown}: it took too long and was let go; it may still run in its container"
+            )),
             Err(false) => End::Stopped(format!("{shown}: let go; it may still run in its container")),
         };
         // Aborts what is still on its way.
@@ -107,15 +117,22 @@ impl Kube {
 
     fn refused_command(&self, command: &InPod<'_>, namespace: &str, error: &kube::Error) -> Report {
         let shown = self.shown(command);
-        let kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) = error else {
-            let error = KubeError::unanswered(self.name(), error);
-            return match error.why {
-                Why::Lost | Why::TimedOut => Report { end: End::Lost(error.message), seen: Default::default() },
-                Why::NotSent { permanent } => Report::not_started(permanent, error.message),
-                Why::Access | Why::Strange | Why::Refused(_) => Report::not_started(true, error.message),
-            };
+        let (code, said) = match error {
+            kube::Error::Api(status) => (status.code, format!(": {}", status.message)),
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+                (code.as_u16(), String::new())
+            }
+            error => {
+                let error = KubeError::unanswered(self.name(), error);
+                return match error.why {
+                    Why::Lost | Why::TimedOut => {
+                        Report { end: End::Lost(error.message), seen: Seen::default() }
+                    }
+                    Why::NotSent { permanent } => Report::not_started(permanent, error.message),
+                    Why::Access | Why::Strange | Why::Refused(_) => Report::not_started(true, error.message),
+                };
+            }
         };
-        let code = code.as_u16();
         let (permanent, why) = match code {
             401 => (true, "the account of the kubeconfig is not known to the cluster".to_owned()),
             403 => {
@@ -125,13 +142,23 @@ impl Kube {
                     resource: "pods/exec".to_owned(),
                     namespace: Some(namespace.to_owned()),
                 };
-                (true, format!("the account may not `create` `pods/exec` in namespace `{namespace}`: it needs {}", right.rule()))
+                (
+                    true,
+                    format!(
+                        "the account may not `create` `pods/exec` in namespace `{namespace}`: it needs {}",
+                        right.rule()
+                    ),
+                )
             }
             404 => (false, "there is no such pod (any more)".to_owned()),
-            400 => (true, "the pod has no node yet, or no such container: name one of its containers with `container`".to_owned()),
+            400 => (
+                true,
+                "the pod has no node yet, or no such container: name one of its containers with `container`"
+                    .to_owned(),
+            ),
             _ => (false, "its container does not run, or its node does not answer".to_owned()),
         };
-        Report::not_started(permanent, format!("{shown}: refused with status {code}: {why}"))
+        Report::not_started(permanent, format!("{shown}: refused with status {code}: {why}{said}"))
     }
 }
 
@@ -173,7 +200,9 @@ fn end_of(shown: &str, status: &Status) -> End {
     let message = status.message.as_deref().unwrap_or("no reason was given");
     match code {
         Some(code) => End::Exit(code),
-        None if message.contains("executable file not found") || message.contains("no such file or directory") => {
+        None if message.contains("executable file not found")
+            || message.contains("no such file or directory") =>
+        {
             End::NotStarted { permanent: true, message: format!("{shown}: {message}") }
         }
         None => End::Lost(format!("{shown}: it ended without an exit status: {message}")),
@@ -191,8 +220,12 @@ mod tests {
         assert!(matches!(end(json!({ "status": "Success" })), End::Exit(0)));
         let code = json!({ "status": "Failure", "reason": "NonZeroExitCode", "details": { "causes": [{ "reason": "ExitCode", "message": "5" }] } });
         assert!(matches!(end(code), End::Exit(5)));
-        let none = json!({ "status": "Failure", "message": "exec: \"x\": executable file not found in $PATH" });
+        let none =
+            json!({ "status": "Failure", "message": "exec: \"x\": executable file not found in $PATH" });
         assert!(matches!(end(none), End::NotStarted { permanent: true, .. }));
-        assert!(matches!(end(json!({ "status": "Failure", "message": "the container has gone" })), End::Lost(_)));
+        assert!(matches!(
+            end(json!({ "status": "Failure", "message": "the container has gone" })),
+            End::Lost(_)
+        ));
     }
 }

@@ -9,6 +9,7 @@
 mod access;
 mod discovery;
 mod error;
+mod exec;
 mod objects;
 mod request;
 mod rights;
@@ -26,6 +27,7 @@ use super::launch::after;
 
 pub(crate) use discovery::Resource;
 pub(crate) use error::{KubeError, Why};
+pub(crate) use exec::InPod;
 pub(crate) use objects::{Applied, Object, Patch, Propagation, Select};
 pub(crate) use rights::Right;
 
@@ -42,7 +44,10 @@ pub(crate) struct ClusterPlace {
 
 /// The clients of one process, made when they are needed.
 #[derive(Debug, Default)]
-pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Arc<tokio::sync::Mutex<Option<Arc<Open>>>>>>);
+pub(super) struct Clusters(Mutex<BTreeMap<ClusterPlace, Slot>>);
+
+/// Where the client of one place is, once it was made. One at a time makes it.
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Open>>>>;
 
 /// A client with what was learned over it.
 struct Open {

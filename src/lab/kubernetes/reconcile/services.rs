@@ -83,7 +83,8 @@ fn choose(state: &mut State, key: &str, service: &Value) -> String {
     if let Some(pinned) =
         pinned.and_then(|all| all.split(',').next()).map(str::trim).filter(|one| !one.is_empty())
     {
-        if taken(state, pinned) {
+        // Who has it keeps it, whoever else was given it since.
+        if held(service) != pinned && taken(state, pinned) {
             let name =
                 format!("{}/{}", text(service, "/metadata/namespace"), text(service, "/metadata/name"));
             let message = format!(
