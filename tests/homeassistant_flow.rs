@@ -232,6 +232,23 @@ async fn the_entry_that_is_meant_is_found_or_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
+    // F42.
+    let house = House::start(Release::Reconfigures).await;
+    house.home.break_it(|mishaps| mishaps.meddles = true).unwrap();
+    let (class, message, _) =
+        failed(house.world.actions.act(house.world.call("a", 1, house.repoint())).await);
+    assert_eq!(
+        (class, message.contains("somebody else changed")),
+        (FailureClass::Transient, true),
+        "{message}"
+    );
+    assert_eq!((house.home.writes(), house.title().await), (0, house.old.title()));
+    house.home.break_it(|mishaps| mishaps.meddles = false).unwrap();
+    acted(house.world.actions.act(house.world.call("a", 2, house.repoint())).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_not_known_is_said_before_anything() {
     let house = House::start(Release::Reconfigures).await;
     let wrong = with(&house, json!({ "token": "revoked-token-of-old" }));
