@@ -232,6 +232,23 @@ async fn the_entry_that_is_meant_is_found_or_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_else_changes_meanwhile_is_not_overwritten() {
+    // F42.
+    let house = House::start(Release::Reconfigures).await;
+    house.home.break_it(|mishaps| mishaps.meddles = true).unwrap();
+    let (class, message, _) =
+        failed(house.world.actions.act(house.world.call("a", 1, house.repoint())).await);
+    assert_eq!(
+        (class, message.contains("somebody else changed")),
+        (FailureClass::Transient, true),
+        "{message}"
+    );
+    assert_eq!((house.home.writes(), house.title().await), (0, house.old.title()));
+    house.home.break_it(|mishaps| mishaps.meddles = false).unwrap();
+    acted(house.world.actions.act(house.world.call("a", 2, house.repoint())).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_is_not_known_is_said_before_anything() {
     let house = House::start(Release::Reconfigures).await;
     let wrong = with(&house, json!({ "token": "revoked-token-of-old" }));
@@ -339,4 +356,78 @@ async fn killed_and_started_again_the_simulated_one_is_as_it_was() {
     assert_eq!((house.home.url(), house.home.writes()), (url, writes));
     house.until("it is loaded", async |house| house.entry_state().await == "loaded").await;
     assert_eq!(house.title().await, house.new.title());
+}
+
+/// Whatever an attempt did, compensating leaves what was there before; and whatever it left, the next attempt goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_every_point_it_goes_back_and_on() {
+    let house = House::start(Release::Reconfigures).await;
+    let before = house.in_file();
+    let pre_image = house.world.actions.pre_image(house.world.call("c", 0, house.repoint())).await.unwrap();
+    let halves: [(&str, fn(&House)); 4] = [
+        ("nothing was done", |_| {}),
+        ("the answer was lost", |house| {
+            house.home.break_it(|mishaps| mishaps.drops_flow_answers = 1).unwrap()
+        }),
+        ("it was done and is not working", |house| house.home.available("frigate", "offline").unwrap()),
+        ("all was done", |_| {}),
+    ];
+    for (number, (half, leave)) in halves.iter().enumerate() {
+        for on in [false, true] {
+            let number = u32::try_from(number).unwrap() + 1;
+            if number > 1 {
+                leave(&house);
+                let hasty = with(&house, json!({ "within": "1s" }));
+                drop(house.world.actions.act(house.world.call("c", number, hasty)).await);
+            }
+            house.home.available("frigate", "online").unwrap();
+            if on {
+                acted(house.world.actions.act(house.world.call("c", number + 10, house.repoint())).await);
+                assert_eq!(probe(&house).await, Verdict::Holds, "{half}");
+            }
+            for again in 1..=2 {
+                let mut back = house.world.call("c", number * 10 + again, house.repoint());
+                back.key.direction = Direction::Compensation;
+                acted(house.world.actions.undo(back, pre_image.clone()).await);
+            }
+            assert_eq!(probe(&house).await, Verdict::Absent, "{half}");
+            house
+                .until("the file is as it was", async |house| {
+                    let now = house.in_file();
+                    ["data", "title", "entry_id", "options"].iter().all(|key| now[*key] == before[*key])
+                })
+                .await;
+            assert_eq!(house.entries().await.len(), 1, "{half}");
+        }
+    }
+}
+
+/// The retained message of a real broker, as entities follow it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entities_follow_the_broker() {
+    let Some(broker) = support::mosquitto::Mosquitto::start() else { return };
+    let mut house = House::with(Release::Reconfigures, |settings| {
+        settings.broker = Some(runner::lab::homeassistant::Broker {
+            host: "127.0.0.1".to_owned(),
+            port: broker.port(),
+            username: "ha".to_owned(),
+            password: support::mosquitto::PASSWORD.to_owned(),
+        });
+    })
+    .await;
+    house.world.set_broker("home", &broker.url(), Some(("ha", support::mosquitto::PASSWORD)));
+    for (number, (payload, state)) in
+        (1..).zip([("offline", "unavailable"), ("online", "idle"), ("offline", "unavailable")])
+    {
+        let publish = json!({ "name": "mqtt.publish", "broker": "home", "topic": "frigate/available", "payload": payload,
+            "retain": true });
+        acted(house.world.actions.act(house.world.call("p", number, publish)).await);
+        house
+            .until(payload, async |house| house.get("/api/states/camera.front").await.1["state"] == state)
+            .await;
+    }
+    // Retained: it is heard again after a restart.
+    assert_eq!(house.home.core("restart").await.exit, 0);
+    house.until("it is loaded", async |house| house.entry_state().await == "loaded").await;
+    assert_eq!(house.get("/api/states/camera.front").await.1["state"], "unavailable");
 }

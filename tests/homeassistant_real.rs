@@ -37,7 +37,7 @@ fn environment() -> Option<PathBuf> {
                 .status()
                 .is_ok_and(|status| status.success());
     if !installed {
-        support::skip::skip(
+        support::skip::say(
             "Home Assistant 2024.3.3 cannot be installed here: it takes Python 3.11 and a package index",
         );
         return None;

@@ -415,7 +415,7 @@ mod tests {
         let file = path.display().to_string();
         let whole = house().to_string();
         for text in
-            ["", "{", &whole[..whole.len() - 1], &format!("{whole}x"), &whole.replace(":2", ":,2"), "[]"]
+            ["", "{", &whole[..whole.len() - 1], &format!("{whole}x"), &whole.replace(":5,", ":,5,"), "[]"]
         {
             std::fs::write(&path, text).unwrap();
             let said = stored(&shell(READ, &[&file, "0"], "")).map(|_| ()).unwrap_err();

@@ -85,6 +85,10 @@ pub(super) fn open(inner: &Arc<Inner>, body: &Value) -> Reply {
             Some(_) => return answers::trouble(),
         }
     }
+    if let (true, Some(entry)) = (inner.shared.mishaps().meddles, &flow.entry) {
+        inner.with_entry(entry, |entry| entry.modified(release));
+        inner.save_soon();
+    }
     let id = inner.name();
     let answer = form(&id, &flow, Value::Null);
     inner.memory().flows.insert(id, flow);

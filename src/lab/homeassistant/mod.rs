@@ -153,6 +153,8 @@ pub struct Mishaps {
     pub lies_about_reconfigure: bool,
     /// The next so many requests that finish a flow take effect, and the connection is dropped instead of an answer.
     pub drops_flow_answers: u32,
+    /// Somebody changes the entry at the moment in which a flow for it is opened.
+    pub meddles: bool,
     /// `ha core start` fails so many times.
     pub start_fails: u32,
     /// Something rewrites another entry while the core is asked to stop, so that the file is written from memory.
