@@ -1,6 +1,7 @@
 //! How quickly a second terminal is answered while the first one drives a run.
 //!
-//! One process drives a run with twenty steps under way and a chain of steps that makes its log grow all the while. Every
+//! One process drives a run as an operator has one: twenty steps under way, a thousand in the plan, and a chain of steps of
+//! some ten milliseconds each that makes its log grow all the while. Every
 //! command that asks it or says something is a process of its own, as at a terminal, measured from its start to its end.
 //! Where that time goes is taken apart: a process that does nothing, the same with a journal that nobody holds, and a
 //! question over the socket without a process.
@@ -29,6 +30,14 @@ const AT_ONCE: usize = 50;
 
 /// Steps under way at once in the run that is driven.
 const RUNNING: usize = 20;
+
+/// Steps of the chain beside them, and how long each takes, in seconds: it must not end before the bench does.
+const CHAIN: usize = 1_000;
+/// See [`CHAIN`].
+const NAP: &str = "0.05";
+
+/// Steps of a plan that nobody has, for an impression of how things grow.
+const VAST: usize = 20_000;
 
 /// Gates that stand open in a run that nobody drives, to be answered one by one.
 const GATES: usize = 60;
@@ -67,6 +76,12 @@ impl Bench {
         path.display().to_string()
     }
 
+    /// How a run stands, in words.
+    fn status(&self, run: &str) -> String {
+        let mut command = self.runner(&["status", run]);
+        String::from_utf8(command.stdout(Stdio::piped()).output().unwrap().stdout).unwrap()
+    }
+
     /// How many events the run that grows has.
     fn events(&self) -> usize {
         let mut command = self.runner(&["--json", "events", "busy"]);
@@ -86,17 +101,17 @@ fn step(id: &str, lines: &str, argv: &str) -> String {
     )
 }
 
-/// Begins the run that is driven: twenty steps that wait, and a chain that does not end by itself soon.
-fn drive(bench: &Bench) -> Child {
+/// Begins a run that is driven: twenty steps that wait, and a chain of others.
+fn drive(bench: &Bench, name: &str, chain: usize, argv: &str) -> Child {
     let mut text = format!("parallelism = {}\n", RUNNING + 1);
     for at in 0..RUNNING {
         text += &step(&format!("w{at}"), "needs = []\n", "[\"sleep\", \"3600\"]");
     }
-    for at in 0..20_000 {
+    for at in 0..chain {
         let needs = if at == 0 { "needs = []\n".to_owned() } else { String::new() };
-        text += &step(&format!("s{at}"), &needs, "[\"true\"]");
+        text += &step(&format!("s{at}"), &needs, argv);
     }
-    let plan = bench.plan("busy", &text);
+    let plan = bench.plan(name, &text);
     let mut child = bench.runner(&["apply", &plan]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -170,13 +185,13 @@ fn main() -> ExitCode {
     figure("a process that only starts (--version)", &mut many(&fixed("--version")), None);
     figure("status, nobody holds the journal", &mut many(&fixed("status gates")), None);
 
-    let mut busy = drive(&bench);
+    let busy = drive(&bench, "busy", CHAIN, &format!("[\"sleep\", \"{NAP}\"]"));
     let pointer = fs::read_to_string(bench.path("state/holder.json")).unwrap();
     let socket = pointer.split("\"socket\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     let socket = PathBuf::from(socket);
     figure("a question over the socket, no process", &mut many_asked(&socket, bench.calls), None);
     let before = bench.events();
-    println!("\n{RUNNING} steps under way, {before} events and growing\n");
+    println!("\n{RUNNING} steps under way, {CHAIN} in a chain, {before} events and growing\n");
 
     for words in ["status gates", "status busy", "runs", "why busy w3", "events gates", "events busy"] {
         let mut values = many(&|_| words.split(' ').map(str::to_owned).collect());
@@ -219,12 +234,32 @@ fn main() -> ExitCode {
         eprintln!("the log did not grow while it was measured");
         kept = false;
     }
-    // What is under way is stopped with it; killed, it would leave twenty sleeps.
-    let pid = rustix::process::Pid::from_child(&busy);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    busy.wait().unwrap();
+    let end = bench.status("busy");
+    if !end.contains(&format!("s{}", CHAIN - 1)) || !end.contains("pending") {
+        eprintln!("the chain came to its end while it was measured");
+        kept = false;
+    }
+    stop(busy);
+    if !quick {
+        println!("\na plan of {VAST} steps, of which nothing is promised\n");
+        let vast = drive(&bench, "vast", VAST, "[\"true\"]");
+        for words in ["status vast", "runs", "why vast w3"] {
+            let call = |_| bench.took(&words.split(' ').collect::<Vec<&str>>());
+            figure(words, &mut (0..5).map(call).collect::<Vec<f64>>(), None);
+        }
+        let turn = |at: usize| bench.took(&[["pause", "resume"][at % 2], "vast"]);
+        figure("pause and resume, vast", &mut (0..6).map(turn).collect::<Vec<f64>>(), None);
+        stop(vast);
+    }
     let strict = std::env::var("RUNNER_BENCH_STRICT").is_ok_and(|value| value == "1");
     if kept || !strict { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Ends a process that drives. What is under way is stopped with it; killed, it would leave twenty sleeps.
+fn stop(mut driving: Child) {
+    let pid = rustix::process::Pid::from_child(&driving);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    driving.wait().unwrap();
 }
 
 fn many_asked(socket: &Path, calls: usize) -> Vec<f64> {

@@ -142,7 +142,7 @@ async fn success_of_the_flow_is_not_success_of_the_step() {
     // F17: and it goes back from there.
     let mut pre_image =
         house.world.actions.pre_image(house.world.call("a", 0, house.repoint())).await.unwrap();
-    pre_image.value["url"] = json!(house.old.url());
+    pre_image.value["data"]["url"] = json!(house.old.url());
     pre_image.value["loaded"] = json!(true);
     let mut back = house.world.call("a", 1, house.repoint());
     back.key.direction = Direction::Compensation;
@@ -290,4 +290,53 @@ async fn a_check_tells_down_from_starting_from_unavailable() {
     let answer = look(json!({ "entry": house.old.title(), "cameras": CAMERAS })).await;
     assert_eq!(answer.verdict, Verdict::Partial, "{answer:?}");
     assert_eq!((&answer.facts["available"], &answer.facts["unavailable"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_is_one_that_was_seen() {
+    let house = House::start(Release::Reconfigures).await;
+    let restart = |attempt: u32| {
+        let step = json!({ "name": "homeassistant.restart", "url": house.home.url(), "token": TOKEN, "within": "15s" });
+        house.world.call("restart", attempt, step)
+    };
+    // 200 in milliseconds, then connections that drop, then nobody, then one that does not run yet.
+    let (outputs, _) = acted(house.world.actions.act(restart(1)).await);
+    assert_eq!(outputs["version"], "2025.4.4");
+    assert_eq!(house.entry_state().await, "loaded");
+    let gaps = house.home.gaps();
+    assert!(gaps.iter().any(|gap| gap.why.contains("does not run") && gap.camera == "front"), "{gaps:?}");
+    assert_eq!(house.home.writes(), 1);
+    // Its configuration is not valid: it refuses, and goes on.
+    house.home.break_it(|mishaps| mishaps.invalid_config = true).unwrap();
+    let (class, message, _) = failed(house.world.actions.act(restart(2)).await);
+    assert_eq!((class, message.contains("refuses to restart")), (FailureClass::Permanent, true), "{message}");
+    // 200, and nothing comes of it.
+    house
+        .home
+        .break_it(|mishaps| {
+            mishaps.invalid_config = false;
+            mishaps.ignores_restart = true;
+        })
+        .unwrap();
+    let mut hasty = restart(3);
+    hasty.timeout = std::time::Duration::from_secs(2);
+    let (class, message, _) = failed(house.world.actions.act(hasty).await);
+    assert_eq!((class, message.contains("was not seen to go")), (FailureClass::Transient, true), "{message}");
+    // F15: it comes back RUNNING, and without a single entry.
+    house.home.break_it(|mishaps| mishaps.ignores_restart = false).unwrap();
+    std::fs::write(house.home.storage_file(), "").unwrap();
+    let (class, message, _) = failed(house.world.actions.act(restart(4)).await);
+    assert_eq!((class, message.contains("are gone")), (FailureClass::Permanent, true), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_started_again_the_simulated_one_is_as_it_was() {
+    let house = House::start(Release::Reconfigures).await;
+    acted(house.world.actions.act(house.world.call("a", 1, house.repoint())).await);
+    house.until("it is saved", async |house| house.in_file()["data"]["url"] == json!(house.new.url())).await;
+    let (url, writes) = (house.home.url(), house.home.writes());
+    let house = house.reborn().await;
+    assert_eq!((house.home.url(), house.home.writes()), (url, writes));
+    house.until("it is loaded", async |house| house.entry_state().await == "loaded").await;
+    assert_eq!(house.title().await, house.new.title());
 }

@@ -5,15 +5,17 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runner::action::PreImage;
+use runner::lab::mqtt::User;
 use runner::saga::{Answer, Direction, FailureClass, Outcome, Verdict};
 use serde_json::{Value, json};
 use support::http::{Reply, Server};
-use support::mosquitto::{Mosquitto, PASSWORD};
+use support::mosquitto::{Mosquitto, PASSWORD, RIGHTS};
 use support::player::{Player, Role};
 use support::world::{World, acted, failed};
 
@@ -31,7 +33,21 @@ async fn brokers() -> Vec<Broker> {
     if let Some(mosquitto) = Mosquitto::start() {
         all.push(Broker { what: "mosquitto", port: mosquitto.port(), _held: Box::new(mosquitto) });
     }
+    let folder = tempfile::tempdir().unwrap();
+    let lab = runner::lab::mqtt::Broker::start(folder.path(), 0, users()).await.unwrap();
+    all.push(Broker { what: "the lab's", port: lab.port(), _held: Box::new((lab, folder)) });
     all
+}
+
+/// The rights of mosquitto's access list.
+fn users() -> BTreeMap<String, User> {
+    let user = |(name, right): &(&str, &str)| {
+        let (kind, filter) = right.split_once(' ').unwrap();
+        let filters = vec![filter.to_owned()];
+        let write = if kind == "readwrite" { filters.clone() } else { Vec::new() };
+        (name.to_string(), User { password: PASSWORD.to_owned(), read: filters, write })
+    };
+    RIGHTS.iter().map(user).collect()
 }
 
 impl Broker {

@@ -5,12 +5,12 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::lab::{Going, Lab};
 use support::sshd::until;
 
@@ -72,6 +72,41 @@ fn a_second_terminal_reads_the_same() {
     assert_eq!(followed, all);
     assert!(all.starts_with(&held.0) && text.starts_with(&held.1));
     assert!(!lab.state().join("holder.json").exists());
+}
+
+/// One answer over the socket.
+fn asked(lab: &Lab, request: &str) -> Value {
+    let mut stream = UnixStream::connect(socket(lab)).unwrap();
+    writeln!(stream, "{{\"v\":1,\"request\":{request}}}").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+/// What a run's state is does not have to be folded from all its events, nor has the list of runs.
+#[test]
+fn whoever_drives_a_run_has_its_state_at_hand() {
+    let lab = Lab::new();
+    lab.plan("rests", "name = \"rests\"\n[[step]]\nid = \"a\"\napprove = \"Go?\"\nforward = { action = \"command\", argv = [\"true\"] }\ncompensate = \"nothing\"\n");
+    lab.expect(4, "apply p/rests.toml");
+    let going = running(&lab, "p");
+    let events = lab.expect(0, "--json events p").out.lines().count();
+    let state =
+        |run: &str| asked(&lab, &format!("{{\"checkpoint\":{{\"run\":\"{run}\"}}}}"))["checkpoint"].clone();
+    let driven = state("p-1");
+    assert_eq!((&driven[0], &driven[1]["seq"]), (&json!(events), &json!(events)));
+    assert_eq!(driven[1]["steps"][1]["status"], json!({ "running": { "attempt": 1 } }));
+    assert_eq!(state("rests-1"), Value::Null, "nothing is kept of it, and nobody drives it");
+    let rows = |run: &str| asked(&lab, &format!("{{\"rows\":{{\"run\":{run}}}}}"))["rows"].clone();
+    let all = rows("null");
+    let runs: Vec<&str> = all.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap()).collect();
+    assert_eq!(runs, ["rests-1", "p-1"]);
+    assert_eq!(rows("\"p-1\""), json!([all[1]]));
+    // What was asked before is not told again once something has happened.
+    lab.expect(0, "cancel rests");
+    assert_eq!(rows("\"rests-1\"")[0]["standing"], "cancelled");
+    go(&lab, "p");
+    going.end().expect(0);
 }
 
 #[test]

@@ -124,8 +124,16 @@ fn a_lost_or_wrong_key_is_said_before_anything_is_undone() {
         assert_eq!(lab.seen("conf"), "password=n3w-s3cr3t-word\n");
         assert!(lab.has("open"));
     };
+    let doctor = "doctor p/p.toml --rollback";
+    let looked = "what was there before step `conf`: ";
+    with(&lab, doctor, &[]).expect(0).says(&format!("ok       {looked}can be brought back"));
     fs::rename(&key, &kept).unwrap();
     untouched(&lab, with(&lab, "rollback p", &[]), "is gone");
+    with(&lab, doctor, &[])
+        .expect(2)
+        .says(&format!("problem  {looked}cannot be brought back"))
+        .says("is gone")
+        .says("ok       what was there before step `open`: can be brought back");
     // Another one.
     let other = secret_scene();
     with(&other, "apply p/p.toml", &[]).expect(0);
@@ -138,6 +146,7 @@ fn a_lost_or_wrong_key_is_said_before_anything_is_undone() {
     untouched(&lab, with(&lab, "rollback p", &[]), "chmod 600");
     // It may be anywhere.
     fs::remove_file(&key).unwrap();
+    with(&lab, doctor, &[("RUNNER_KEY", kept.to_str().unwrap())]).expect(0);
     with(&lab, "rollback p", &[("RUNNER_KEY", kept.to_str().unwrap())]).expect(0);
     assert_eq!(lab.seen("conf"), "password=0ld-s3cr3t-word\n");
     assert!(!key.exists());

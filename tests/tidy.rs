@@ -121,10 +121,11 @@ fn only_the_journal_names_sled_and_only_transport_names_openssh() {
     for room in
         ["action", "check", "cli", "driver", "journal", "lab", "lint", "plan", "report", "saga", "serve"]
     {
-        assert_never(
-            room,
-            &["kube::Client", "kube::Api", "kube::api", "kube::client", "kube::config", "k8s_openapi"],
-        );
+        assert_never(room, &["kube::Client", "kube::Api", "kube::api", "kube::client", "kube::config"]);
+        // The lab's API server has the types of its objects from there.
+        if room != "lab" {
+            assert_never(room, &["k8s_openapi"]);
+        }
     }
     for room in ["action", "check", "cli", "journal", "report", "serve", "transport"] {
         assert_never(room, &["chacha20poly1305"]);

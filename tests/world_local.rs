@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,36 @@ async fn a_command_gives_its_outputs() {
     let call =
         world.call("b", 1, json!({ "script": "printf '{\"a\":{\"b\":[7]}}'", "outputs": { "n": "/a/b/0" } }));
     assert_eq!(acted(world.actions.act(call).await).0["n"], 7);
+}
+
+/// Looked for before the start or not: the same program runs, with the name that the plan gives it.
+#[tokio::test]
+async fn a_program_is_found_where_libc_finds_it() {
+    let world = World::new();
+    let tool = |folder: &str, content: &str, mode: u32| {
+        fs::create_dir_all(world.path(folder)).unwrap();
+        let file = world.path(&format!("{folder}/tool"));
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    tool("plain", "#!/bin/sh\necho plain\n", 0o644);
+    tool("lost", "#!/no/such/interpreter\n", 0o755);
+    tool("first", "#!/bin/sh\necho first\n", 0o755);
+    tool("second", "#!/bin/sh\necho second\n", 0o755);
+    std::os::unix::fs::symlink("/bin/sh", world.path("first/other")).unwrap();
+    let path = |folders: &[&str]| folders.iter().map(|name| world.path(name)).collect::<Vec<_>>().join(":");
+    let run = async |argv: &[&str], path: String| {
+        let operation = json!({ "argv": argv, "env": { "PATH": path }, "outputs": { "said": "text" } });
+        acted(world.actions.act(world.call("a", 1, operation)).await).0["said"].clone()
+    };
+    assert_eq!(run(&["tool"], path(&["none", "plain", "first", "second"])).await, "first");
+    assert_eq!(run(&["tool"], path(&["lost", "second", "first"])).await, "second");
+    assert_eq!(run(&["tool"], format!("first:{}", path(&["second"]))).await, "first");
+    assert_eq!(run(&["other", "-c", "echo \"$0\""], path(&["first"])).await, "other");
+    let missing = json!({ "argv": ["tool"], "env": { "PATH": path(&["none"]) } });
+    let (class, message, _) = failed(world.actions.act(world.call("a", 1, missing)).await);
+    assert_eq!(class, FailureClass::Permanent);
+    assert!(message.contains("was not found in PATH"), "{message}");
 }
 
 #[tokio::test]

@@ -206,11 +206,12 @@ impl<'a> Fields<'a> {
             self.text("cluster")?.ok_or_else(|| format!("`{}` needs a `cluster`", self.operation.name))?;
         let cluster =
             clusters.get(&name).ok_or_else(|| format!("there is no cluster `{name}` in the plan"))?;
-        let kubeconfig = cluster.kubeconfig.as_deref().map(|path| match path.strip_prefix("~/") {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let kubeconfig = given(&cluster.kubeconfig).map(|path| match path.strip_prefix("~/") {
             Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
-            None => folder.join(path),
+            None => folder.join(&path),
         });
-        Ok(ClusterPlace { name, context: cluster.context.clone(), kubeconfig })
+        Ok(ClusterPlace { name, context: given(&cluster.context), kubeconfig })
     }
 
     /// The broker that an operation names.

@@ -8,9 +8,11 @@
 //! back to it. The catalog says of each action which it offers (`own_probe`, `own_inverse`); a test below sees that
 //! both say the same. Start reading at [`Actions::act`].
 
+mod baseline;
 mod command;
 mod fields;
 mod file;
+mod frigate;
 mod homeassistant;
 mod http;
 mod kubernetes;
@@ -36,6 +38,7 @@ pub use pre_image::PreImage;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
+pub(crate) use frigate::camera_names;
 pub(crate) use homeassistant::{CameraEntities, home as home_assistant};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
@@ -82,6 +85,11 @@ trait Action: Send + Sync {
         None
     }
 
+    /// What can say beforehand whether there is what the action needs.
+    fn needs(&self) -> Option<&dyn Needs> {
+        None
+    }
+
     /// What can go back to what was there before.
     fn inverse(&self) -> Option<&dyn Inverse> {
         None
@@ -108,6 +116,21 @@ pub struct Foreseen {
     pub answer: Answer,
     /// What the action would change, as lines of text, secrets masked; empty: nothing, or that cannot be said.
     pub diff: String,
+}
+
+/// What an action needs and can be asked for before anything is done.
+trait Needs: Send + Sync {
+    /// Looks for all of it, that of the way back included. Changes nothing. Cancel-safe.
+    fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Vec<Need>>;
+}
+
+/// Something that an action needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What, in a few words.
+    pub what: String,
+    /// What was found; or what is missing, and what to do.
+    pub met: Result<String, String>,
 }
 
 /// An action's own way back.
@@ -144,6 +167,7 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
+    ("baseline", &baseline::Baseline),
     ("http", &http::Http),
     ("homeassistant.repoint", &homeassistant::Repoint),
     ("homeassistant.restart", &homeassistant::Restart),
@@ -210,6 +234,14 @@ impl Actions {
                 let looked = self.probe(call);
                 Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
             }
+        }
+    }
+
+    /// Whether there is what the action needs, as far as that can be asked for beforehand. Cancel-safe.
+    pub fn needs(&self, call: Call) -> BoxFuture<'static, Vec<Need>> {
+        match find(&call.operation.name).ok().and_then(Action::needs) {
+            Some(needs) => needs.look(self.transport.clone(), call),
+            None => ready(Vec::new()),
         }
     }
 

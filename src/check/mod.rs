@@ -7,6 +7,8 @@ mod answer;
 mod command;
 mod dns;
 mod file;
+mod frigate;
+mod frigate_config;
 mod homeassistant;
 mod http;
 mod mqtt;
@@ -61,6 +63,8 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("homeassistant", &homeassistant::HomeAssistant),
+    ("frigate", &frigate::Frigate),
+    ("frigate.config", &frigate_config::FrigateConfig),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),

@@ -15,11 +15,14 @@ use crate::report::{self, exit};
 use crate::saga::{self, Event, Standing, State};
 use crate::serve::{Answer, Client, ClientError, Request};
 
+/// What is written at once, in bytes: thousands of events are not thousands of writes.
+const SAID_BYTES: usize = 64 * 1024;
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  runner events hello\n  runner --json events --follow | jq .")]
 pub(super) struct EventsArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// Go on until the run rests
     ///
@@ -40,9 +43,7 @@ async fn show(session: &Session, args: &EventsArgs, access: &Access, folder: &Pa
     let run = history::find(access.history(), args.run.as_deref()).await?;
     let mut state: Option<State> = None;
     let events = history::events(access.history(), access.bodies(), &run, 1, u64::MAX).await?;
-    for event in events {
-        line(session, &mut state, &event)?;
-    }
+    lines(session, &mut state, &events)?;
     let (Access::Remote { client, bodies }, true, Some(_)) = (access, args.follow, &state) else {
         return Ok(exit::COMPLETE);
     };
@@ -57,9 +58,7 @@ async fn show(session: &Session, args: &EventsArgs, access: &Access, folder: &Pa
         let events = history::events(access.history(), access.bodies(), &run, from, u64::MAX).await;
         let over = match (events, &access) {
             (Ok(events), access) => {
-                for event in events {
-                    line(session, &mut state, &event)?;
-                }
+                lines(session, &mut state, &events)?;
                 match access {
                     Access::Remote { client, bodies } => {
                         follow(session, client, bodies, &run, &mut state).await
@@ -103,7 +102,7 @@ async fn follow(
             Ok(Some(Answer::Event(seq, record))) => {
                 let event = decode(record.get().as_bytes(), bodies)
                     .map_err(|error| Fail::unexpected(format!("event {seq} cannot be read: {error}")))?;
-                line(session, state, &event)?;
+                lines(session, state, &[event])?;
             }
             Ok(Some(Answer::Error { message })) => return Err(Fail::unexpected(message)),
             Ok(Some(_)) => return Ok(Some(exit::COMPLETE)),
@@ -122,19 +121,32 @@ fn rest(run: &RunId, state: Option<&State>, pid: u32) -> Result<u8, Fail> {
     Ok(exit::COMPLETE)
 }
 
-fn line(session: &Session, state: &mut Option<State>, event: &Event) -> Result<(), Fail> {
-    let folded = match state.take() {
-        None => saga::open(event),
-        Some(mut state) => saga::fold(&mut state, event).map(|()| state),
-    };
-    let folded = folded.map_err(|error| Fail::unexpected(error.to_string()))?;
-    if session.json {
-        session.say(&format!("{}\n", report::event_line(&folded, event)));
-    } else {
-        // Whoever asks for events wants all of them.
-        let look = report::Look { verbose: 2, quiet: false, ..session.look() };
-        session.say(&report::event_text(&folded, event, &look));
+/// Says what happened, event by event; what was said is said even where the next one cannot be read.
+fn lines(session: &Session, state: &mut Option<State>, events: &[Event]) -> Result<(), Fail> {
+    // Whoever asks for events wants all of them.
+    let look = report::Look { verbose: 2, quiet: false, ..session.look() };
+    let mut text = String::new();
+    for event in events {
+        let folded = match state.take() {
+            None => saga::open(event),
+            Some(mut state) => saga::fold(&mut state, event).map(|()| state),
+        };
+        let folded = folded.map_err(|error| {
+            session.say(&text);
+            Fail::unexpected(error.to_string())
+        })?;
+        if session.json {
+            text.push_str(&report::event_line(&folded, event));
+            text.push('\n');
+        } else {
+            text.push_str(&report::event_text(&folded, event, &look));
+        }
+        if text.len() >= SAID_BYTES {
+            session.say(&text);
+            text.clear();
+        }
+        *state = Some(folded);
     }
-    *state = Some(folded);
+    session.say(&text);
     Ok(())
 }

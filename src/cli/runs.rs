@@ -42,13 +42,8 @@ pub(super) async fn run(session: &Session, args: &RunsArgs) -> Result<u8, Fail> 
     let folder = session.state_folder(None);
     let access = Access::open(session, &folder, false).await?;
     let rows = rows(&access).await;
-    let remote = access.is_remote();
     access.close().await;
-    let now = SystemClock::new().now();
-    let rows: Vec<RunRow> = rows?
-        .into_iter()
-        .map(|state| RunRow::of(&if remote { state } else { as_it_is(state, now) }))
-        .collect();
+    let rows = rows?;
     if session.json {
         session.say(&format!("{}\n", report::json_line(&report::runs_json(&rows))));
     } else {
@@ -57,10 +52,20 @@ pub(super) async fn run(session: &Session, args: &RunsArgs) -> Result<u8, Fail> 
     Ok(exit::COMPLETE)
 }
 
-async fn rows(access: &Access) -> Result<Vec<crate::saga::State>, Fail> {
-    let mut states = Vec::new();
-    for head in access.history().runs().await?.into_iter().rev().filter(|head| head.last_seq > 0) {
-        states.push(history::state(access.history(), access.bodies(), &head.run).await?);
+/// The newest first.
+async fn rows(access: &Access) -> Result<Vec<RunRow>, Fail> {
+    let mut rows = Vec::new();
+    match access {
+        // Whoever drives runs has their states at hand.
+        Access::Remote { client, .. } => rows = client.rows(None).await?,
+        Access::Held(held) => {
+            let now = SystemClock::new().now();
+            for head in held.handle.runs().await?.into_iter().filter(|head| head.last_seq > 0) {
+                let state = history::state(&held.handle, &held.bodies, &head.run).await?;
+                rows.push(RunRow::of(&as_it_is(state, now)));
+            }
+        }
     }
-    Ok(states)
+    rows.reverse();
+    Ok(rows)
 }

@@ -3,10 +3,10 @@
 use clap::Args;
 
 use super::access::Access;
-use super::drift::state;
 use super::fail::Fail;
-use super::near::step;
+use super::near::{self, step};
 use super::session::Session;
+use super::status::as_it_is;
 use crate::driver::{Clock, SystemClock, history};
 use crate::plan::StepId;
 use crate::report::{self, Traces, exit};
@@ -19,10 +19,10 @@ use crate::report::{self, Traces, exit};
 )]
 pub(super) struct WhyArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// The step
-    #[arg(value_name = "STEP", value_parser = step, required = true)]
+    #[arg(value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step, required = true)]
     step: Option<StepId>,
 }
 
@@ -41,12 +41,15 @@ async fn show(
     folder: &std::path::Path,
 ) -> Result<u8, Fail> {
     let Some(step) = &args.step else { return Err(Fail::usage("the step is missing")) };
-    let state = state(access, args.run.as_deref()).await?;
+    let run = near::find(access.history(), args.run.as_deref()).await?;
+    // All of them are needed, so that they are not read once more for the state.
+    let events = history::events(access.history(), access.bodies(), &run, 1, u64::MAX).await?;
+    let state = history::folded(&run, &events)?;
     if state.place(step).is_none() {
-        return Err(super::near::no_such_step(&state.run, &state.definition, step));
+        return Err(near::no_such_step(&run, &state.definition, step));
     }
-    let events = history::events(access.history(), access.bodies(), &state.run, 1, u64::MAX).await?;
     let now = SystemClock::new().now();
+    let state = if access.is_remote() { state } else { as_it_is(state, now) };
     if session.json {
         let object = report::why_json(&state, step, &events, &now);
         session.say(&format!("{}\n", report::json_line(&object)));

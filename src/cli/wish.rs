@@ -44,10 +44,10 @@ pub(super) struct Recorded {
 #[derive(Debug, clap::Args)]
 pub(super) struct RunStep {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// The step
-    #[arg(value_name = "STEP", required = true, value_parser = near::step)]
+    #[arg(value_name = "STEP", value_hint = clap::ValueHint::Other, required = true, value_parser = near::step)]
     step: StepId,
 }
 
@@ -108,8 +108,14 @@ async fn one(
     folder: &Path,
 ) -> Result<(Recorded, Option<String>), Fail> {
     let run = near::find(access.history(), wish.run).await?;
-    let state = history::state(access.history(), access.bodies(), &run).await?;
-    if let Some(step) = wish.step.as_ref().filter(|step| state.place(step).is_none()) {
+    // Whoever has the journal knows the run's state; here it is only needed to look the step up.
+    let (state, row) = match (access, &wish.step) {
+        (Access::Remote { client, .. }, None) => (None, client.rows(Some(&run)).await?.pop()),
+        _ => (Some(history::state(access.history(), access.bodies(), &run).await?), None),
+    };
+    if let (Some(step), Some(state)) = (&wish.step, &state)
+        && state.place(step).is_none()
+    {
         let fail = near::no_such_step(&run, &state.definition, step);
         let a_run = near::find(access.history(), Some(step.as_str())).await.is_ok();
         return Err(match wish.run {
@@ -117,7 +123,8 @@ async fn one(
             _ => fail,
         });
     }
-    let path = report::shell_word(&report::text_line(&state.definition.path));
+    let path = state.as_ref().map(|state| state.definition.path.clone()).or(row.map(|row| row.plan));
+    let path = report::shell_word(&report::text_line(&path.unwrap_or_default()));
     let options = match session.options(folder) {
         none if none.is_empty() => none,
         some => format!(" {some}"),
@@ -146,15 +153,20 @@ impl<E: Into<Fail>> From<E> for Said {
     }
 }
 
-/// Has a wish recorded, by whoever has the journal; `state` is the run's newest where that is this process.
+/// Has a wish recorded, by whoever has the journal; `state` is the run's newest where that is this process, and read
+/// when it is missing.
 pub(super) async fn send(
     access: &Access,
     run: &RunId,
-    mut state: State,
+    state: Option<State>,
     command: &Command,
 ) -> Result<(), Said> {
     match access {
         Access::Held(held) => {
+            let mut state = match state {
+                Some(state) => state,
+                None => history::state(&held.handle, &held.bodies, run).await?,
+            };
             let events = saga::command(&state, command, &asker()).map_err(Said::Refused)?;
             record(&held.handle, &held.bodies, &mut state, events).await?;
             Ok(())

@@ -156,6 +156,21 @@ pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Resul
     Ok(state)
 }
 
+/// A run's state, folded from all its events.
+///
+/// # Errors
+/// [`HistoryError::NoSuchRun`] when there is none, [`HistoryError::Illegal`].
+pub fn folded(run: &RunId, events: &[Event]) -> Result<State, HistoryError> {
+    let illegal = |source| HistoryError::Illegal { run: run.clone(), source: Box::new(source) };
+    let (first, rest) =
+        events.split_first().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string(), near: None })?;
+    let mut state = saga::open(first).map_err(illegal)?;
+    for event in rest {
+        saga::fold(&mut state, event).map_err(illegal)?;
+    }
+    Ok(state)
+}
+
 /// Good samples of soaks that processes before counted and that are not events yet, as far as they go on from where
 /// `state` is.
 pub async fn tails(history: &dyn History, state: &State) -> BTreeMap<StepId, Tail> {

@@ -321,6 +321,15 @@ impl Holder {
         active.get(run).filter(|run| run.is_driven()).map(|run| run.handle.clone())
     }
 
+    /// What `look` makes of the present state of a run that is being driven; see [`RunHandle::peek`].
+    pub async fn peek<T: Send + 'static>(
+        &self,
+        run: &RunId,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.handle(run).await?.peek(look).await
+    }
+
     /// Asks a run that is being driven for something.
     ///
     /// # Errors

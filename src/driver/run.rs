@@ -147,9 +147,13 @@ impl Drop for Looks {
     }
 }
 
+/// A look at the state of a task.
+type Peek = Box<dyn FnOnce(&State) + Send>;
+
 enum Message {
     Reply { ask: Ask, reply: Reply },
     Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
+    Peek(Peek),
     NobodyAnswers,
     Stop,
 }
@@ -172,6 +176,18 @@ impl RunHandle {
         let message = Message::Wish { command, by, answer };
         self.inbox.send(message).map_err(|_| WishError::Gone)?;
         answered.await.map_err(|_| WishError::Gone)?
+    }
+
+    /// What `look` makes of the run's state, which is on stable storage event by event; nothing when the task has
+    /// ended. The run waits meanwhile, so a long look copies what it needs and goes on elsewhere.
+    pub async fn peek<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let peek: Peek = Box::new(|state| drop(answer.send(look(state))));
+        self.inbox.send(Message::Peek(peek)).ok()?;
+        answered.await.ok()
     }
 
     /// Who was there to answer gates is so no more: a gate ends the task now, unless it waits for everything.
@@ -356,6 +372,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
         }
         let mut answers = Answers::new();
+        let mut peeks = Vec::new();
         let mut all = saga::Advance::default();
         for message in messages {
             let now = self.parts.clock.moment();
@@ -363,6 +380,10 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 Message::Reply { ask, reply } => {
                     self.looks.0.remove(&ask);
                     saga::receive(&self.state, &mut self.session, &ask, reply, &now)
+                }
+                Message::Peek(peek) => {
+                    peeks.push(peek);
+                    Vec::new()
                 }
                 Message::NobodyAnswers => {
                     if self.parts.patience == Patience::Gates {
@@ -387,7 +408,9 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             };
             self.advance(received, &now, &mut all)?;
         }
-        self.commit(all, answers).await
+        self.commit(all, answers).await?;
+        peeks.into_iter().for_each(|peek| peek(&self.state));
+        Ok(())
     }
 
     async fn step(&mut self, received: Vec<Vec<What>>, answers: Answers) -> Result<(), DriveError> {

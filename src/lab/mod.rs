@@ -6,9 +6,12 @@
 //! actions and checks meet it over the network and cannot tell it from the real thing. Start reading at [`Store`].
 
 mod clock;
+pub mod frigate;
 pub mod homeassistant;
+pub mod mqtt;
 pub mod proxmox;
 pub mod ssh;
+pub mod kubernetes;
 mod store;
 
 pub use clock::Clock;

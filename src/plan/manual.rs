@@ -16,9 +16,12 @@ const TEXT: &str = include_str!("manual.md");
 
 /// Examples of fields that take any text, in TOML: a type says nothing about them.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("allow", "[\"L9\"]"),
     ("available", "\"frigate\""),
+    ("baseline", "\"{{ steps.baseline.outputs.frigate }}\""),
     ("body", "\"The new one is live.\""),
     ("contains", "\"ready\""),
+    ("configmap", "\"frigate/frigate-config\""),
     ("content", "\"Welcome.\\n\""),
     ("cwd", "\"/srv/app\""),
     ("name", "\"nas.home.arpa\""),

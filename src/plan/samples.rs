@@ -97,9 +97,31 @@ impl Samples {
 pub(super) fn facts_of(check: &str) -> Option<&'static [&'static str]> {
     match check {
         "command" | "ssh" => Some(&["exit", "stdout"]),
+        "frigate" => Some(FRIGATE),
         _ => None,
     }
 }
+
+/// The facts of `frigate`, as `check/frigate/judge.rs` gives them.
+const FRIGATE: &[&str] = &[
+    "version",
+    "uptime",
+    "last_updated",
+    "age",
+    "cameras",
+    "cameras_bad",
+    "cameras_bad_before",
+    "process_fps",
+    "skipped_ratio",
+    "detection_fps",
+    "inference_ms",
+    "newest_recording",
+    "recordings_used_mb",
+    "free_percent",
+    "decode_percent",
+    "face_recognition",
+    "faces",
+];
 
 /// A value as it is recorded.
 pub(super) fn recorded(value: &impl Serialize) -> Value {

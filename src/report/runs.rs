@@ -1,6 +1,7 @@
 //! The list of runs.
 
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::human::{exact, time};
@@ -14,7 +15,7 @@ use crate::saga::{Stamp, Standing, State, standing};
 const ROOMY: usize = 100;
 
 /// One run in the list.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
     /// The run.
     pub run: RunId,
@@ -50,7 +51,7 @@ impl RunRow {
 /// The runs for people, in the order given; one line says so when there are none.
 pub fn runs_text(rows: &[RunRow], look: &Look) -> String {
     if rows.is_empty() {
-        return "There are no runs yet.\n".to_owned();
+        return "There are no runs yet; `runner apply PLAN` starts one.\n".to_owned();
     }
     let runs: Vec<String> = rows.iter().map(|row| row.run.to_string()).collect();
     let steps: Vec<String> = rows.iter().map(|row| format!("{}/{}", row.done, row.total)).collect();

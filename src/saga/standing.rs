@@ -1,11 +1,14 @@
 //! How a run stands, as one value: what commands turn into an exit code and people into a next move.
 
+use serde::{Deserialize, Serialize};
+
 use super::state::{Course, End, GateState, Request, State, Status};
 use crate::plan::StepId;
 
 /// How a run stands when nothing of it is in flight. When several apply it is the first of: attention, rolled
 /// back, halted or cancelled, waiting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Every step ended well.
     Complete,

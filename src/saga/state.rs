@@ -96,38 +96,57 @@ pub enum End {
     },
 }
 
+/// Most steps of a long run have most of it still before them, or behind them: what is empty is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One step of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepState {
     /// Where it is.
     pub status: Status,
     /// `when`, once it was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<bool>,
     /// An attempt of this step started in this run: what it did is ours to undo.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub owned: bool,
     /// Attempts of the action that ever started; numbers are never reused.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub attempts: u32,
     /// Attempts of the compensation that ever started.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub compensations: u32,
     /// Failed attempts in the present budget.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub spent: u32,
     /// Attempts in a row that were cut off under the present budget.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub cuts: u32,
     /// Run it again without looking first (`--redo`).
+    #[serde(default, skip_serializing_if = "is_default")]
     pub redo: bool,
     /// What was there before the first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_image: Option<Value>,
     /// What later steps may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<Map<String, Value>>,
     /// The sequence number of the latest start, for the order of undoing.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub started: u64,
     /// When the present attempt or the last one started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Stamp>,
     /// When the step came to rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Stamp>,
     /// What was seen at the door.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub door: Door,
     /// The last thing that went wrong, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 

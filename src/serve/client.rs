@@ -9,14 +9,18 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::place::Pointer;
-use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request};
+use super::protocol::{Answer, Envelope, EventLine, LINE_MAX, PROTOCOL_VERSION, Request};
 use crate::driver::history::StoredEvents;
 use crate::driver::{History, HistoryError};
 use crate::journal::RunHead;
 use crate::plan::RunId;
+use crate::report::RunRow;
 
 /// How long the holder may take to answer at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is read at once.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Talks to the process that holds a state folder's journal.
 #[derive(Debug, Clone)]
@@ -88,6 +92,17 @@ impl Client {
         self.pointer.serves
     }
 
+    /// How the runs stand that have an event, or one of them, in order of creation.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when one cannot be read, or the holder does not know the question.
+    pub async fn rows(&self, run: Option<&RunId>) -> Result<Vec<RunRow>, HistoryError> {
+        match self.ask_once(Request::Rows { run: run.cloned() }).await? {
+            Answer::Rows(rows) => Ok(rows),
+            other => Err(unexpected(other)),
+        }
+    }
+
     async fn stream(&self) -> Result<UnixStream, ClientError> {
         let connect = tokio::time::timeout(ANSWER_TIMEOUT, UnixStream::connect(&self.pointer.socket));
         match connect.await {
@@ -109,7 +124,7 @@ impl Client {
         line.push(b'\n');
         let (reader, mut writer) = self.stream().await?.into_split();
         writer.write_all(&line).await.map_err(broken)?;
-        Ok(Answers { reader: BufReader::new(reader), _writer: writer, pid })
+        Ok(Answers { reader: BufReader::with_capacity(BUFFER_BYTES, reader), _writer: writer, pid })
     }
 
     /// Asks what has one answer.
@@ -132,19 +147,25 @@ impl Answers {
     /// # Errors
     /// [`ClientError::Broken`].
     pub async fn next(&mut self) -> Result<Option<Answer>, ClientError> {
-        let pid = self.pid;
         let mut line = Vec::new();
-        let read = self.reader.read_until(b'\n', &mut line).await;
+        if self.line(&mut line).await? { self.understood(&line).map(Some) } else { Ok(None) }
+    }
+
+    /// Reads the next answer's line into `line`, in place of what was in it; `false` when there are no more.
+    async fn line(&mut self, line: &mut Vec<u8>) -> Result<bool, ClientError> {
+        let pid = self.pid;
+        line.clear();
+        let read = self.reader.read_until(b'\n', line).await;
         let count = read.map_err(|error| broken(pid, &error))?;
-        if count == 0 {
-            return Ok(None);
-        }
         if line.len() > LINE_MAX {
             return Err(ClientError::Broken { pid, what: "an answer is too long".to_owned() });
         }
-        serde_json::from_slice(&line)
-            .map(Some)
-            .map_err(|error| ClientError::Broken { pid, what: format!("an answer cannot be read: {error}") })
+        Ok(count > 0)
+    }
+
+    fn understood(&self, line: &[u8]) -> Result<Answer, ClientError> {
+        let what = |error| format!("an answer cannot be read: {error}");
+        serde_json::from_slice(line).map_err(|error| ClientError::Broken { pid: self.pid, what: what(error) })
     }
 }
 
@@ -182,15 +203,21 @@ impl History for Client {
     fn stored(&self, run: RunId, from: u64, limit: u64) -> BoxFuture<'_, Result<StoredEvents, HistoryError>> {
         Box::pin(async move {
             let mut answers = self.ask(Request::Read { run, from, limit }).await?;
-            let mut stored = Vec::new();
+            let (mut stored, mut line) = (Vec::new(), Vec::new());
+            let pid = self.pointer.pid;
             loop {
-                let pid = self.pointer.pid;
-                let answer = tokio::time::timeout(ANSWER_TIMEOUT, answers.next());
-                match answer.await.map_err(|_| ClientError::Silent { pid })?? {
-                    Some(Answer::Event(seq, record)) => stored.push((seq, record.get().as_bytes().to_vec())),
-                    Some(Answer::Done) => return Ok(stored),
-                    Some(other) => return Err(unexpected(other)),
-                    None => return Err(HistoryError::HolderGone),
+                let read = tokio::time::timeout(ANSWER_TIMEOUT, answers.line(&mut line));
+                if !read.await.map_err(|_| ClientError::Silent { pid })?? {
+                    return Err(HistoryError::HolderGone);
+                }
+                // There may be thousands of these.
+                if let Ok(EventLine { event: (seq, record) }) = serde_json::from_slice(&line) {
+                    stored.push((seq, record.get().as_bytes().to_vec()));
+                    continue;
+                }
+                match answers.understood(&line)? {
+                    Answer::Done => return Ok(stored),
+                    other => return Err(unexpected(other)),
                 }
             }
         })

@@ -11,6 +11,7 @@ mod client;
 pub mod notify;
 mod place;
 mod protocol;
+mod rows;
 mod server;
 #[cfg(feature = "serve")]
 pub mod web;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::Submission;
 use crate::plan::RunId;
+use crate::report::RunRow;
 use crate::saga::{Command, Refusal};
 
 /// The version of this protocol. A holder refuses what is newer by name of both.
@@ -22,6 +23,11 @@ pub enum Request {
     Hello,
     /// All runs.
     Runs,
+    /// How the runs stand that have an event.
+    Rows {
+        /// This one alone.
+        run: Option<RunId>,
+    },
     /// Stored events of a run.
     Read {
         /// The run.
@@ -36,7 +42,8 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
-    /// The newest folded state of a run, so that not every event has to be read.
+    /// The state of a run that is being driven, or the newest that was kept of another one, so that not every event has
+    /// to be read.
     Checkpoint {
         /// The run.
         run: RunId,
@@ -82,6 +89,7 @@ impl fmt::Debug for Request {
         f.write_str(match self {
             Request::Hello => "hello",
             Request::Runs => "runs",
+            Request::Rows { .. } => "rows",
             Request::Read { .. } => "read",
             Request::Kept { .. } => "kept",
             Request::Checkpoint { .. } => "checkpoint",
@@ -107,6 +115,8 @@ pub(super) struct Envelope {
 pub enum Answer {
     /// All runs: id and last sequence number.
     Runs(Vec<(RunId, u64)>),
+    /// How they stand, in order of creation.
+    Rows(Vec<RunRow>),
     /// One stored event: its sequence number and its record.
     Event(u64, Box<serde_json::value::RawValue>),
     /// What is kept of a run beside its events.
@@ -161,4 +171,54 @@ pub struct RestLine {
     pub refused: Option<Refusal>,
     /// It could not go on.
     pub error: Option<String>,
+}
+
+/// An event as it is read from a line, without a copy.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) struct EventLine<'a> {
+    #[serde(borrow)]
+    pub(super) event: (u64, &'a serde_json::value::RawValue),
+}
+
+/// Adds the line of [`Answer::Event`]. Its record is JSON on one line, as the journal keeps it, and is not read again.
+pub(super) fn put_event(lines: &mut Vec<u8>, seq: u64, record: &[u8]) {
+    lines.extend_from_slice(b"{\"event\":[");
+    put(lines, seq, record);
+}
+
+/// Adds the line of an [`Answer::Checkpoint`] that is one, likewise.
+pub(super) fn put_checkpoint(lines: &mut Vec<u8>, seq: u64, state: &[u8]) {
+    lines.extend_from_slice(b"{\"checkpoint\":[");
+    put(lines, seq, state);
+}
+
+fn put(lines: &mut Vec<u8>, seq: u64, json: &[u8]) {
+    lines.extend_from_slice(seq.to_string().as_bytes());
+    lines.push(b',');
+    lines.extend_from_slice(json);
+    lines.extend_from_slice(b"]}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn lines_that_are_put_are_those_that_are_written() {
+        let raw = || RawValue::from_string("{\"a\":\"\\n\"}".to_owned()).unwrap();
+        for (answer, put) in [
+            (Answer::Event(7, raw()), put_event as fn(&mut Vec<u8>, u64, &[u8])),
+            (Answer::Checkpoint(Some((7, raw()))), put_checkpoint),
+        ] {
+            let mut lines = b"before\n".to_vec();
+            put(&mut lines, 7, raw().get().as_bytes());
+            let written = format!("before\n{}\n", serde_json::to_string(&answer).unwrap());
+            assert_eq!(String::from_utf8(lines).unwrap(), written);
+        }
+        let line: EventLine<'_> = serde_json::from_str("{\"event\":[7,{\"a\": 1}]}").unwrap();
+        assert_eq!((line.event.0, line.event.1.get()), (7, "{\"a\": 1}"));
+    }
 }

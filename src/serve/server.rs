@@ -14,10 +14,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::place::Pointer;
-use super::protocol::{Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request, RestLine};
+use super::protocol::{self, Answer, Envelope, LINE_MAX, PROTOCOL_VERSION, Request, RestLine};
+use super::rows::Rows;
 use crate::driver::history::History;
 use crate::driver::{Ended, Holder, SubmitError, WishError};
 use crate::plan::RunId;
+use crate::saga::State;
 
 /// Connections served at once; more wait.
 const CONNECTIONS_MAX: usize = 256;
@@ -37,6 +39,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Events that are read from the journal at once for a client that follows.
 const PIECE: u64 = 512;
+
+/// What is sent at once, in bytes, but for a line that is longer.
+const SEND_BYTES: usize = 64 * 1024;
 
 /// Why the control socket cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -119,14 +124,16 @@ impl Server {
 async fn accept(listener: UnixListener, holder: Arc<Holder>, answering: mpsc::WeakSender<()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let followers = Arc::new(Semaphore::new(FOLLOWERS_MAX));
+    let rows = Arc::new(Rows::default());
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let holder = Arc::clone(&holder);
-                let (answering, followers) = (answering.clone(), Arc::clone(&followers));
+                let (answering, followers, rows) =
+                    (answering.clone(), Arc::clone(&followers), Arc::clone(&rows));
                 tokio::spawn(async move {
-                    if let Err(error) = connection(stream, &holder, &answering, &followers).await {
+                    if let Err(error) = connection(stream, &holder, &answering, &followers, &rows).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                     drop(place);
@@ -145,6 +152,7 @@ async fn connection(
     holder: &Holder,
     answering: &mpsc::WeakSender<()>,
     followers: &Semaphore,
+    rows: &Rows,
 ) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = Vec::new();
@@ -167,6 +175,13 @@ async fn connection(
             };
             send(&mut writer, &answer).await
         }
+        Request::Rows { run } => {
+            let answer = match rows.of(holder, run.as_ref()).await {
+                Ok(rows) => Answer::Rows(rows),
+                Err(problem) => error(chain(&problem)),
+            };
+            send(&mut writer, &answer).await
+        }
         Request::Read { run, from, limit } => match events(holder, &mut writer, &run, from, limit).await? {
             Ok(_) => send(&mut writer, &Answer::Done).await,
             Err(message) => send(&mut writer, &error(message)).await,
@@ -175,11 +190,10 @@ async fn connection(
             let kept = History::kept(holder.history(), run).await;
             send(&mut writer, &Answer::Kept(kept.and_then(raw))).await
         }
-        Request::Checkpoint { run } => {
-            let found = History::checkpoint(holder.history(), run).await;
-            let found = found.and_then(|(seq, body)| Some((seq, raw(body)?)));
-            send(&mut writer, &Answer::Checkpoint(found)).await
-        }
+        Request::Checkpoint { run } => match checkpoint(holder, run).await {
+            Some(line) => write(&mut writer, &line).await,
+            None => send(&mut writer, &Answer::Checkpoint(None)).await,
+        },
         Request::Hash { run, seq } => {
             send(&mut writer, &Answer::Hash(History::hash(holder.history(), run, seq).await)).await
         }
@@ -269,6 +283,23 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The line with a run's present state, when it is driven here, or else with the newest that was kept of it.
+async fn checkpoint(holder: &Holder, run: RunId) -> Option<Vec<u8>> {
+    let (seq, body) = match holder.peek(&run, State::clone).await {
+        Some(state) => {
+            // A large one takes some milliseconds, in which runs are driven on.
+            let written = tokio::task::spawn_blocking(move || {
+                serde_json::to_vec(&state).ok().map(|body| (state.seq, body))
+            });
+            written.await.ok().flatten()?
+        }
+        None => History::checkpoint(holder.history(), run).await?,
+    };
+    let mut line = Vec::with_capacity(body.len() + 64);
+    protocol::put_checkpoint(&mut line, seq, &body);
+    (line.len() <= LINE_MAX && !body.contains(&b'\n')).then_some(line)
+}
+
 /// Sends stored events; the next sequence number, or why they cannot be read.
 async fn events(
     holder: &Holder,
@@ -285,13 +316,19 @@ async fn events(
             Err(problem) => return Ok(Err(chain(&problem))),
         };
         let count = stored.len() as u64;
+        let mut lines = Vec::new();
         for (seq, body) in stored {
-            let Some(record) = raw(body) else {
-                return Ok(Err(format!("event {seq} of run `{run}` is not JSON")));
-            };
-            send(writer, &Answer::Event(seq, record)).await?;
+            if body.contains(&b'\n') {
+                return Ok(Err(format!("event {seq} of run `{run}` is not JSON on one line")));
+            }
+            protocol::put_event(&mut lines, seq, &body);
+            if lines.len() >= SEND_BYTES {
+                write(writer, &lines).await?;
+                lines.clear();
+            }
             next = seq + 1;
         }
+        write(writer, &lines).await?;
         left -= count;
         if count < piece {
             break;
@@ -333,7 +370,11 @@ async fn follow(holder: &Holder, writer: &mut OwnedWriteHalf, run: RunId, from: 
 async fn send(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    write(writer, &line).await
+}
+
+async fn write(writer: &mut OwnedWriteHalf, lines: &[u8]) -> io::Result<()> {
+    tokio::time::timeout(WRITE_TIMEOUT, writer.write_all(lines)).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 #[cfg(test)]

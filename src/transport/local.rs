@@ -1,5 +1,6 @@
 //! Runs one process here: own process group, bounded capture, a timeout that really ends it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +21,7 @@ use super::capture::{Capture, Stream};
 use super::launch::{End, GRACE, Launch, Program, Report, after};
 use super::slot::{self, Process, Slot};
 use super::stop::Stop;
-use super::{Transport, process};
+use super::{Transport, process, program};
 
 /// The longest single argument the kernel takes: 32 pages (`MAX_ARG_STRLEN`, execve(2)), less the final NUL.
 const ARGUMENT_MAX: usize = 128 * 1024 - 1;
@@ -127,32 +128,41 @@ fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Res
             if content.starts_with(b"#!") { vec![path] } else { vec!["/bin/sh".to_owned(), path] }
         }
     };
-    let (inherited, rest) =
-        stdin_for(launch.stdin.as_deref()).map_err(|e| machine("cannot make a pipe", e))?;
-    let mut command = Command::new(&argv[0]);
-    command
-        .args(&argv[1..])
-        .envs(&launch.env)
-        .process_group(0)
-        .stdin(inherited)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(cwd) = cwd {
-        command.current_dir(cwd);
-    }
     let inherit = slot.as_ref().and_then(|slot| slot.file());
-    let spawned = spawn_alone(|| {
-        let Some(file) = inherit else { return command.spawn() };
-        rustix::io::fcntl_setfd(file, FdFlags::empty())?;
-        let child = command.spawn();
-        if let Err(error) = rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC) {
-            // The next child would hold this slot too: it stays busy longer, and nothing is believed over too early.
-            tracing::warn!(%error, "cannot close a slot to inheritance");
+    let spawn = |program: &OsStr| -> Result<_, (bool, String)> {
+        let (inherited, rest) =
+            stdin_for(launch.stdin.as_deref()).map_err(|e| machine("cannot make a pipe", e))?;
+        let mut command = Command::new(program);
+        command
+            .arg0(&argv[0])
+            .args(&argv[1..])
+            .envs(&launch.env)
+            .process_group(0)
+            .stdin(inherited)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(cwd) = cwd {
+            command.current_dir(cwd);
         }
-        child
-    });
-    drop(command);
-    let mut child = spawned.map_err(|error| cannot_start(&argv, cwd, &launch.env, &error))?;
+        let spawned = spawn_alone(|| {
+            let Some(file) = inherit else { return command.spawn() };
+            rustix::io::fcntl_setfd(file, FdFlags::empty())?;
+            let child = command.spawn();
+            if let Err(error) = rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC) {
+                // The next child would hold this slot too: it stays busy longer, and nothing is believed over too early.
+                tracing::warn!(%error, "cannot close a slot to inheritance");
+            }
+            child
+        });
+        let child = spawned.map_err(|error| cannot_start(&argv, cwd, &launch.env, &error))?;
+        Ok((child, rest))
+    };
+    let path = launch.env.get("PATH").map(OsString::from).or_else(inherited_path);
+    let found = path.and_then(|path| program::found(&argv[0], &path));
+    let (mut child, rest) = match found.and_then(|found| spawn(found.as_os_str()).ok()) {
+        Some(spawned) => spawned,
+        None => spawn(OsStr::new(&argv[0]))?,
+    };
     let pid = child.id();
     if let Some(slot) = slot {
         let start = process::stat(pid).map_or(0, |stat| stat.start);
@@ -259,7 +269,8 @@ fn cannot_start(
             (true, format!("the program `{}` does not exist: correct `argv` or install it", path.display()))
         }
         Some(rustix::io::Errno::NOENT) => {
-            let path = env.get("PATH").cloned().or_else(inherited_path).unwrap_or_default();
+            let inherited = || inherited_path().map(|path| path.to_string_lossy().into_owned());
+            let path = env.get("PATH").cloned().or_else(inherited).unwrap_or_default();
             (
                 true,
                 format!(
@@ -280,9 +291,9 @@ fn cannot_start(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "shown in the message that the program was not found there")]
-fn inherited_path() -> Option<String> {
-    std::env::var("PATH").ok()
+/// Where libc looks for the programs of a child that has no `PATH` of its own.
+fn inherited_path() -> Option<OsString> {
+    std::env::var_os("PATH")
 }
 
 impl Started {

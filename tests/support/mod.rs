@@ -9,6 +9,8 @@
     reason = "shared by several test binaries"
 )]
 
+#[cfg(feature = "demo")]
+pub mod both;
 pub mod cluster;
 pub mod http;
 pub mod lab;

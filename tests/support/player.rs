@@ -16,6 +16,8 @@ pub struct Role<'a> {
     pub user: &'a str,
     /// Says `online` at PREFIX/available, and `offline` by its last will.
     pub prefix: Option<&'a str>,
+    /// Has that last will, and says nothing.
+    pub will_alone: bool,
     /// Connects again so long after it was thrown out.
     pub again: Option<Duration>,
     pub subscribe: Option<&'a str>,
@@ -23,7 +25,7 @@ pub struct Role<'a> {
 
 impl<'a> Role<'a> {
     pub fn new(port: u16, id: &'a str, user: &'a str) -> Self {
-        Self { port, id, user, prefix: None, again: None, subscribe: None }
+        Self { port, id, user, prefix: None, will_alone: false, again: None, subscribe: None }
     }
 }
 
@@ -36,6 +38,7 @@ pub struct Player {
     connected: Arc<AtomicUsize>,
     acknowledged: Arc<AtomicUsize>,
     thrown_out: Arc<AtomicUsize>,
+    granted: Arc<AtomicUsize>,
     closing: Arc<AtomicBool>,
     came: Arc<Mutex<Vec<Came>>>,
 }
@@ -56,13 +59,15 @@ impl Player {
         if let Some(topic) = &available {
             options.set_last_will(LastWill::new(topic, "offline", QoS::AtLeastOnce, true));
         }
+        let available = available.filter(|_| !role.will_alone);
         let (client, mut events) = AsyncClient::new(options, 32);
         let count = || Arc::new(AtomicUsize::new(0));
-        let (connected, acknowledged, thrown_out) = (count(), count(), count());
+        let (connected, acknowledged, thrown_out, granted) = (count(), count(), count(), count());
         let (came, closing) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let subscribe = role.subscribe.map(str::to_owned);
         let again = role.again;
         let playing = {
+            let granted = Arc::clone(&granted);
             let (client, connected, acknowledged) =
                 (client.clone(), Arc::clone(&connected), Arc::clone(&acknowledged));
             let (thrown_out, came, closing) =
@@ -89,9 +94,12 @@ impl Player {
                             }
                             acknowledged.fetch_add(1, Ordering::SeqCst);
                         }
-                        Ok(Event::Incoming(Packet::SubAck(_))) if !greeted && available.is_none() => {
-                            greeted = true;
-                            connected.fetch_add(1, Ordering::SeqCst);
+                        Ok(Event::Incoming(Packet::SubAck(_))) => {
+                            granted.fetch_add(1, Ordering::SeqCst);
+                            if !greeted && available.is_none() {
+                                greeted = true;
+                                connected.fetch_add(1, Ordering::SeqCst);
+                            }
                         }
                         Ok(Event::Incoming(Packet::Publish(message))) => {
                             let payload = String::from_utf8_lossy(&message.payload).into_owned();
@@ -111,7 +119,7 @@ impl Player {
                 }
             })
         };
-        Self { client, playing, connected, acknowledged, thrown_out, closing, came }
+        Self { client, playing, connected, acknowledged, thrown_out, granted, closing, came }
     }
 
     /// Publishes at QoS 1 and waits for the acknowledgement.
@@ -119,6 +127,44 @@ impl Player {
         let wanted = self.acknowledged.load(Ordering::SeqCst) + 1;
         self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.unwrap();
         self.until("acknowledged", |player| player.acknowledged.load(Ordering::SeqCst) >= wanted).await;
+    }
+
+    /// Publishes at QoS 0, retained nowhere.
+    pub async fn mention(&self, topic: &str, payload: &str) {
+        self.client.publish(topic, QoS::AtMostOnce, false, payload).await.unwrap();
+    }
+
+    /// Connects with a keep-alive of so many seconds and never says anything again, but keeps its socket open.
+    pub async fn silent(role: Role<'_>, keep_alive: u16) -> Self {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut hello = rumqttc::Connect::new(role.id);
+        hello.keep_alive = keep_alive;
+        hello.set_login(role.user, super::mosquitto::PASSWORD);
+        let topic = format!("{}/available", role.prefix.unwrap());
+        hello.last_will = Some(LastWill::new(topic, "offline", QoS::AtLeastOnce, true));
+        let mut bytes = bytes::BytesMut::new();
+        hello.write(&mut bytes).unwrap();
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", role.port)).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[3], 0);
+        let (client, _) = AsyncClient::new(MqttOptions::new("unused", "127.0.0.1", 1), 1);
+        let count = || Arc::new(AtomicUsize::new(1));
+        let (connected, acknowledged, thrown_out, granted) = (count(), count(), count(), count());
+        let playing = tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        });
+        let (closing, came) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        Self { client, playing, connected, acknowledged, thrown_out, granted, closing, came }
+    }
+
+    /// Subscribes and waits for the answer.
+    pub async fn subscribe(&self, filter: &str) {
+        let wanted = self.granted.load(Ordering::SeqCst) + 1;
+        self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        self.until("granted", |player| player.granted.load(Ordering::SeqCst) >= wanted).await;
     }
 
     /// Disconnects in good order: no last will.

@@ -5,11 +5,14 @@
 //! Start reading at [`repoint`].
 
 mod cameras;
+mod file;
 mod flow;
+mod guest;
 mod live;
 mod pick;
 mod repoint;
 mod restart;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

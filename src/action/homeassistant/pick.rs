@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::Fields;
+use super::guest::{Stored, StoredEntry};
 use crate::transport::{ConfigEntry, Form};
 
 /// The domain of Frigate's integration.
@@ -21,7 +23,7 @@ pub(super) enum Pick {
 }
 
 /// What stands in a Frigate entry. `Debug` is not derived: it holds a password.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Data {
     pub(super) url: String,
     /// Absent: as it is.
@@ -107,6 +109,47 @@ impl Pick {
             ));
         }
         Ok(entry)
+    }
+}
+
+impl Pick {
+    /// The same among the entries of the storage file, where the address itself can be seen.
+    ///
+    /// # Errors
+    /// As [`among`](Self::among).
+    pub(super) fn stored<'s>(&self, stored: &'s Stored, data: &Data) -> Result<&'s StoredEntry, String> {
+        let all = &stored.frigate;
+        let new = |entry: &&StoredEntry| same_url(&entry.data.url, &data.url);
+        let before: Vec<&StoredEntry> = all
+            .iter()
+            .filter(|entry| match self {
+                Pick::Only => true,
+                Pick::Id(id) => entry.entry_id == *id,
+                Pick::Title(title) => entry.title == *title,
+                Pick::Url(url) => same_url(&entry.data.url, url),
+            })
+            .collect();
+        let found = if before.is_empty() { all.iter().filter(new).collect() } else { before };
+        let [entry] = found.as_slice() else {
+            let known: Vec<String> = all.iter().map(|entry| format!("`{}`", entry.title)).collect();
+            return Err(format!(
+                "in the storage file {} entries are {}, of {}: name one with `entry_id` or `title`",
+                found.len(),
+                self.words(),
+                if known.is_empty() { "none at all".to_owned() } else { known.join(", ") }
+            ));
+        };
+        if let Some(other) = all.iter().filter(new).find(|other| other.place != entry.place) {
+            return Err(format!(
+                "another Frigate entry, `{}` with the id `{}`, has the address `{}` already: remove it in Home Assistant \
+                 first",
+                other.title, other.entry_id, data.url
+            ));
+        }
+        match entry.disabled {
+            true => Err(format!("the Frigate entry `{}` is disabled: enable it first", entry.title)),
+            false => Ok(entry),
+        }
     }
 }
 

@@ -9,283 +9,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
 use super::super::outcome::{refused, shown};
-use super::super::{Action, Call, Fields, Inverse, PreImage, Probe};
-use super::cameras::Server;
-use super::live::Live;
-use super::pick::{Data, Pick, ids, same_url, title_of};
-use super::{Trouble, deadline, flow, home};
-use crate::saga::{Answer, Outcome, Trace, Verdict};
-use crate::transport::{ConfigEntry, Home, Transport};
+use super::super::{Action, Call, Fields, Inverse, PreImage, Probe, ready, settle_inside};
+use super::guest::Guest;
+use super::pick::{Data, Pick, same_url};
+use super::work::Work;
+use crate::saga::{Answer, Outcome, Settlement, Trace, Verdict};
+use crate::transport::{ConfigEntry, Transport};
 
 pub(in crate::action) struct Repoint;
 
-/// Everything that one attempt, look or way back knows.
-struct Work {
-    home: Home,
-    pick: Pick,
-    wanted: Data,
-    same_cameras: bool,
-    entities: Vec<String>,
-    deadline: Instant,
-}
-
 /// What was there before, as it is kept. Sealed: it holds the password of the entry.
 #[derive(Serialize, Deserialize)]
-struct Before {
-    home: String,
-    entry_id: String,
-    title: String,
-    url: String,
-    #[serde(default)]
-    validate_ssl: Option<bool>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
+pub(super) struct Before {
+    pub(super) home: String,
+    /// [`FLOW`] or [`FILE`].
+    pub(super) way: String,
+    pub(super) entry_id: String,
+    pub(super) title: String,
+    pub(super) data: Data,
     /// It was loaded: what did not work before need not work afterwards.
-    loaded: bool,
+    pub(super) loaded: bool,
     /// How many entries there were, of all integrations.
-    entries: usize,
+    pub(super) entries: usize,
     /// The cameras that the server listed, where it could be asked.
     #[serde(default)]
-    cameras: Option<BTreeSet<String>>,
+    pub(super) cameras: Option<BTreeSet<String>>,
 }
 
-impl Work {
-    fn read(transport: &Transport, call: &Call) -> Result<Self, String> {
-        let fields = Fields::new(&call.operation);
-        Ok(Self {
-            home: home(fields, transport.clone(), &call.bodies, &call.redactor)?,
-            pick: Pick::read(fields)?,
-            wanted: Data::read(fields)?,
-            same_cameras: fields.get("same_cameras").is_none() || fields.flag("same_cameras")?,
-            entities: fields.texts("entities")?,
-            deadline: deadline(call.timeout, fields.duration("within")?),
-        })
-    }
+/// The entry was reconfigured.
+pub(super) const FLOW: &str = "flow";
 
-    /// The server with this data, as we ask it.
-    fn server(&self, data: &Data) -> Server {
-        Server {
-            transport: self.home.transport.clone(),
-            url: data.url.clone(),
-            username: data.username.clone().unwrap_or_default(),
-            password: data.password.clone().unwrap_or_default(),
-            ca: self.home.ca.clone(),
-            redactor: self.home.redactor.clone(),
-        }
-    }
-
-    /// Does it, from whatever an earlier attempt left. Gives the entry as it is then.
-    async fn act(&self) -> Result<ConfigEntry, Trouble> {
-        self.home.wait_running(self.deadline).await?;
-        let all = self.home.entries(self.deadline).await?;
-        let entry = self.pick.among(&all, &self.wanted).map_err(Trouble::permanent)?;
-        if !entry.supports_reconfigure {
-            return Err(Trouble::permanent(cannot(entry)));
-        }
-        let cameras = if self.same_cameras { Cameras::OfTheOneBefore } else { Cameras::Any };
-        let (shown, full) = self.by_flow(entry, &cameras).await?;
-        self.live(&shown, &full, &ids(&all)).await
-    }
-
-    /// Changes the data by the reconfigure flow, unless it is so already. Gives the entry with the title that shows it, and
-    /// all of its data.
-    async fn by_flow(&self, entry: &ConfigEntry, cameras: &Cameras) -> Result<(Shown, Data), Trouble> {
-        let open = flow::open(&self.home, entry, self.deadline).await?;
-        let has = open.data.clone();
-        let full = self.full(&has);
-        if has.fits(&self.wanted) {
-            flow::close(&self.home, open, self.deadline).await;
-        } else {
-            if let Err(trouble) = self.ready(entry, &has, &full, cameras).await {
-                flow::close(&self.home, open, self.deadline).await;
-                return Err(trouble);
-            }
-            flow::send(&self.home, open, &self.wanted, self.deadline).await?;
-        }
-        // An entry that had the address before may be called as its owner likes.
-        let title = (!has.fits(&self.wanted)).then(|| title_of(&self.wanted.url));
-        Ok((Shown { entry_id: entry.entry_id.clone(), title }, full))
-    }
-
-    /// What the entry will have: what is wanted, and the rest as it is.
-    fn full(&self, has: &Data) -> Data {
-        let wanted = self.wanted.clone();
-        Data {
-            url: wanted.url,
-            validate_ssl: wanted.validate_ssl.or(has.validate_ssl),
-            username: wanted.username.or_else(|| has.username.clone()),
-            password: wanted.password.or_else(|| has.password.clone()),
-        }
-    }
-
-    /// What must hold before anything is changed: no camera is missing, and nobody else changed the entry meanwhile.
-    async fn ready(
-        &self,
-        entry: &ConfigEntry,
-        has: &Data,
-        full: &Data,
-        cameras: &Cameras,
-    ) -> Result<(), Trouble> {
-        if *cameras != Cameras::Any {
-            let before = match cameras {
-                Cameras::These(cameras) => cameras.clone(),
-                Cameras::Any | Cameras::OfTheOneBefore => {
-                    let asked = self.server(has).cameras(self.deadline).await;
-                    asked.map_err(|why| {
-                        Trouble::transient(format!(
-                            "cannot ask the server before which cameras it lists: {why}; where it is gone for good, write \
-                             `same_cameras = false`"
-                        ))
-                    })?
-                }
-            };
-            let after = self.server(full).cameras(self.deadline).await.map_err(Trouble::transient)?;
-            let missing: Vec<String> = before.difference(&after).map(|name| format!("`{name}`")).collect();
-            if !missing.is_empty() {
-                return Err(Trouble::permanent(format!(
-                    "`{}` does not list {}: Home Assistant would delete their devices and entities; nothing was changed",
-                    full.url,
-                    missing.join(", ")
-                )));
-            }
-        }
-        let now = self.home.entries(self.deadline).await?;
-        let now = now.iter().find(|now| now.entry_id == entry.entry_id);
-        match now {
-            Some(now) if now.title == entry.title && now.modified_at == entry.modified_at => Ok(()),
-            _ => Err(Trouble::transient(format!(
-                "somebody else changed the Frigate entry `{}` at this moment; nothing was sent",
-                entry.title
-            ))),
-        }
-    }
-
-    async fn live(
-        &self,
-        shown: &Shown,
-        full: &Data,
-        before: &BTreeSet<String>,
-    ) -> Result<ConfigEntry, Trouble> {
-        let server = self.same_cameras.then(|| self.server(full));
-        let live = Live {
-            home: &self.home,
-            entry_id: &shown.entry_id,
-            title: shown.title.as_deref(),
-            server: server.as_ref(),
-            entities: &self.entities,
-            before,
-            deadline: self.deadline,
-        };
-        live.wait().await
-    }
-
-    /// What is so now, and the entry where it could be seen.
-    async fn look(&self) -> Result<(Verdict, String, Option<ConfigEntry>), Trouble> {
-        self.home.wait_running(self.deadline.min(Instant::now() + PATIENCE)).await?;
-        let all = self.home.entries(self.deadline).await?;
-        let entry = match self.pick.among(&all, &self.wanted) {
-            Ok(entry) => entry,
-            Err(message) => return Ok((Verdict::Absent, message, None)),
-        };
-        let by_title = entry.title == title_of(&self.wanted.url);
-        let fits = match entry.supports_reconfigure {
-            true => {
-                let open = flow::open(&self.home, entry, self.deadline).await?;
-                let fits = open.data.fits(&self.wanted);
-                flow::close(&self.home, open, self.deadline).await;
-                fits
-            }
-            false => by_title,
-        };
-        let url = &self.wanted.url;
-        Ok(match (fits, entry.state == "loaded") {
-            (true, true) => (
-                Verdict::Holds,
-                format!("the Frigate entry `{}` has `{url}` and is loaded", entry.title),
-                Some(entry.clone()),
-            ),
-            (true, false) => (
-                Verdict::Partial,
-                format!("the Frigate entry `{}` has `{url}` and is `{}`", entry.title, entry.state),
-                None,
-            ),
-            (false, _) => {
-                (Verdict::Absent, format!("the Frigate entry `{}` has another address", entry.title), None)
-            }
-        })
-    }
-
-    async fn before(&self) -> Result<Before, Trouble> {
-        self.home.wait_running(self.deadline).await?;
-        let all = self.home.entries(self.deadline).await?;
-        let entry = self.pick.among(&all, &self.wanted).map_err(Trouble::permanent)?;
-        if !entry.supports_reconfigure {
-            return Err(Trouble::permanent(cannot(entry)));
-        }
-        let open = flow::open(&self.home, entry, self.deadline).await?;
-        let data = open.data.clone();
-        flow::close(&self.home, open, self.deadline).await;
-        let cameras = match self.same_cameras {
-            true => self.server(&data).cameras(self.deadline).await.ok(),
-            false => None,
-        };
-        Ok(Before {
-            home: self.home.url.clone(),
-            entry_id: entry.entry_id.clone(),
-            title: entry.title.clone(),
-            url: data.url,
-            validate_ssl: data.validate_ssl,
-            username: data.username,
-            password: data.password,
-            loaded: entry.state == "loaded",
-            entries: all.len(),
-            cameras,
-        })
-    }
-
-    /// The way back to what was there before, by the way that led here.
-    async fn back(&self, before: &Before) -> Result<(), Trouble> {
-        self.home.wait_running(self.deadline).await?;
-        let all = self.home.entries(self.deadline).await?;
-        let entry = self.pick.among(&all, &self.wanted).map_err(Trouble::permanent)?;
-        let cameras = before.cameras.clone().map_or(Cameras::Any, Cameras::These);
-        let (shown, full) = self.by_flow(entry, &cameras).await?;
-        if before.loaded {
-            self.live(&shown, &full, &ids(&all)).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Which cameras a server must list.
-#[derive(Debug, PartialEq, Eq)]
-enum Cameras {
-    Any,
-    OfTheOneBefore,
-    These(BTreeSet<String>),
-}
-
-/// What shows that Home Assistant runs with the data.
-struct Shown {
-    entry_id: String,
-    title: Option<String>,
-}
-
-/// How long a look waits for a Home Assistant that starts.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
-
-fn cannot(entry: &ConfigEntry) -> String {
-    format!(
-        "the Frigate entry `{}` cannot be reconfigured over the API: update Frigate's integration to 5.7 or later, or name \
-         `host` and `vmid`, so that its entry can be edited while Home Assistant is stopped",
-        entry.title
-    )
-}
+/// Its file was edited.
+pub(super) const FILE: &str = "file";
 
 fn outputs(entry: &ConfigEntry, url: &str) -> Map<String, Value> {
     let mut outputs = Map::new();
@@ -311,6 +68,20 @@ impl Action for Repoint {
                     Outcome::Acted { outputs, trace: Trace::default() }
                 }
                 Err(trouble) => trouble.outcome(&call.redactor),
+            }
+        })
+    }
+
+    fn settle(&self, transport: Transport, call: Call) -> BoxFuture<'static, Settlement> {
+        let guest = match Guest::read_fields(&transport, &call) {
+            Ok(guest) => guest,
+            Err(message) => return ready(Settlement::Unproved { reason: shown(&message, &call.redactor) }),
+        };
+        Box::pin(async move {
+            let timeout = call.timeout;
+            match (settle_inside(transport, call).await, guest) {
+                (Settlement::Over, Some(guest)) => guest.settle(timeout).await,
+                (settled, _) => settled,
             }
         })
     }
@@ -372,12 +143,9 @@ impl Inverse for Repoint {
                     work.home.url = before.home.clone();
                 }
                 work.pick = Pick::Id(before.entry_id.clone());
-                work.wanted = Data {
-                    url: before.url.clone(),
-                    validate_ssl: before.validate_ssl,
-                    username: before.username.clone(),
-                    password: before.password.clone(),
-                };
+                work.wanted = before.data.clone();
+                // A flow calls the entry after its address; in the file it is called what it was called.
+                work.title = (before.way == FILE).then(|| before.title.clone());
                 Ok::<_, String>((work, before))
             };
             let (work, before) = match read() {
@@ -385,7 +153,7 @@ impl Inverse for Repoint {
                 Err(message) => return refused(&message, &call.redactor),
             };
             let working = transport.begin_inside(&call.key.to_string());
-            let end = work.back(&before).await;
+            let end = work.back(before.cameras.clone(), before.loaded).await;
             drop(working);
             match end {
                 Ok(()) => Outcome::Acted { outputs: Map::new(), trace: Trace::default() },

@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use tokio::time::Instant;
 
 use super::super::outcome::refused;
-use super::super::{Action, Call, Fields, Inverse, PreImage, ready};
+use super::super::{Action, Call, Fields};
 use super::pick::ids;
 use super::{Trouble, deadline, home};
 use crate::saga::{Outcome, Trace};
@@ -43,32 +43,6 @@ impl Action for Restart {
                 Err(trouble) => trouble.outcome(&call.redactor),
             }
         })
-    }
-
-    fn inverse(&self) -> Option<&dyn Inverse> {
-        Some(self)
-    }
-}
-
-impl Inverse for Restart {
-    fn target(&self, call: &Call) -> Result<String, String> {
-        let url = Fields::new(&call.operation).text("url")?.unwrap_or_default();
-        Ok(format!("Home Assistant at `{}`", url.trim_end_matches('/')))
-    }
-
-    fn pre_image(&self, _: Transport, call: Call) -> BoxFuture<'static, Result<PreImage, String>> {
-        let target = self.target(&call);
-        ready(target.map(|target| PreImage {
-            target,
-            value: json!({}),
-            contents: std::collections::BTreeMap::new(),
-            sensitive: false,
-        }))
-    }
-
-    /// A restart leaves nothing behind.
-    fn undo(&self, _: Transport, _: Call, _: PreImage) -> BoxFuture<'static, Outcome> {
-        ready(Outcome::Acted { outputs: Map::new(), trace: Trace::default() })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::entry::{Entry, State};
 use super::flows::Flow;
 use super::frigate::{self, NoView};
-use super::{Release, Shared, complain, entities, routes, storage};
+use super::{Release, Shared, broker, complain, entities, routes, storage};
 
 /// How often is seen to a save that is due and to what cameras can be used.
 const TICK: Duration = Duration::from_millis(25);
@@ -33,6 +33,8 @@ pub(super) struct Core {
     close: watch::Sender<bool>,
     served: JoinHandle<()>,
     ticks: JoinHandle<()>,
+    /// Its client of the broker, where there is one.
+    broker: Option<JoinHandle<()>>,
 }
 
 /// What its requests and tasks share.
@@ -102,12 +104,17 @@ impl Core {
             }
         });
         let ticks = tokio::spawn(tick(Arc::clone(&inner), starting));
-        Ok(Self { inner, close, served, ticks })
+        let address = inner.shared.store.look(|stored| stored.broker.clone());
+        let broker = address.map(|address| tokio::spawn(broker::listen(Arc::clone(&inner.shared), address)));
+        Ok(Self { inner, close, served, ticks, broker })
     }
 
     /// Ends it. In good order a save that is due is written; in none nothing is.
     pub(super) async fn end(mut self, in_order: bool) {
         self.ticks.abort();
+        if let Some(broker) = self.broker.take() {
+            broker.abort();
+        }
         for (_, task) in std::mem::take(&mut *self.inner.set_ups()) {
             task.abort();
         }

@@ -8,6 +8,7 @@
 //! them how long each camera was unavailable. Start reading at [`HomeAssistant::start`].
 
 mod answers;
+mod broker;
 mod core;
 mod entities;
 mod entry;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Store, StoreError, listen};
+pub use broker::Broker;
 use core::Core;
 pub use supervisor::Said;
 
@@ -51,6 +53,8 @@ pub struct Settings {
     pub frigate_url: String,
     /// Further entries, as they stand in the file.
     pub entries: Vec<Value>,
+    /// The broker whose retained `PREFIX/available` its entities follow; absent: what [`HomeAssistant::available`] is told.
+    pub broker: Option<Broker>,
     /// How often it asks the Frigate server; in the real one 5 s.
     pub poll: Duration,
     /// How long after a change the file is written; in the real one 1 s.
@@ -70,6 +74,7 @@ impl Default for Settings {
             token: "lab-token".to_owned(),
             frigate_url: String::new(),
             entries: Vec::new(),
+            broker: None,
             poll: Duration::from_secs(5),
             save_delay: Duration::from_secs(1),
             drops: Duration::from_millis(500),
@@ -120,6 +125,8 @@ struct Stored {
     gaps: Vec<Gap>,
     /// The retained message of `PREFIX/available`, by prefix, where it is known.
     available: BTreeMap<String, String>,
+    #[serde(default)]
+    broker: Option<Broker>,
     times: Times,
     mishaps: Mishaps,
 }
@@ -222,6 +229,11 @@ impl HomeAssistant {
         format!("http://127.0.0.1:{}", self.shared.supervisor_port)
     }
 
+    /// The supervisor's address, for the `ha` of a simulated virtual machine.
+    pub fn supervisor_address(&self) -> String {
+        format!("127.0.0.1:{}", self.shared.supervisor_port)
+    }
+
     /// Its storage file.
     pub fn storage_file(&self) -> PathBuf {
         storage::file(&self.shared.folder)
@@ -288,6 +300,7 @@ impl Stored {
             registry: BTreeMap::new(),
             gaps: Vec::new(),
             available: BTreeMap::new(),
+            broker: settings.broker.clone(),
             times: Times {
                 poll: ms(settings.poll),
                 save_delay: ms(settings.save_delay),

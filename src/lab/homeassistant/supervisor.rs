@@ -97,6 +97,7 @@ async fn runs(shared: &Arc<Shared>) -> Said {
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let router = Router::new()
         .route("/core/{verb}", post(verb).get(verb))
+        .route("/lab/core/{verb}", post(order))
         .route("/lab/gaps", get(gaps))
         .route("/lab/writes", get(writes))
         .route("/lab/available/{prefix}/{payload}", post(available))
@@ -111,6 +112,18 @@ async fn verb(State(shared): State<Arc<Shared>>, Path(verb): Path<String>) -> Re
     let said = tokio::spawn(async move { core(&shared, &verb).await }).await;
     let said = said.unwrap_or_else(|_| Said::error("the simulated supervisor panicked"));
     Reply::Json(200, json!(said))
+}
+
+/// The same for the stand-in of `ha` in the simulated virtual machine: 200 with what it prints beside its own words, else what
+/// went wrong.
+async fn order(State(shared): State<Arc<Shared>>, Path(verb): Path<String>) -> Reply {
+    let said = tokio::spawn(async move { core(&shared, &verb).await }).await;
+    match said {
+        Ok(said) if said == Said::done() => Reply::Text(200, String::new()),
+        Ok(Said { exit: 0, stdout, .. }) => Reply::Text(200, stdout.trim_end().to_owned()),
+        Ok(said) => Reply::Text(500, said.stderr.trim_start_matches("Error: ").trim_end().to_owned()),
+        Err(_) => Reply::Text(500, "the simulated supervisor panicked".to_owned()),
+    }
 }
 
 async fn gaps(State(shared): State<Arc<Shared>>) -> Reply {

@@ -32,6 +32,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         at_most_one: &[&["entry_id", "title", "current_url"]],
         own_inverse: true,
         own_probe: true,
+        outputs: &["entry_id", "title", "url"],
         ..PLAIN
     },
     Entry {
@@ -40,7 +41,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         doc: "Restarts Home Assistant and waits: it must be seen to go, to come back as RUNNING, and to have all its \
               config entries. There is nothing to undo.",
         fields: &[URL, TOKEN, CA_FILE, WITHIN],
-        own_inverse: true,
+        nothing_to_undo: true,
+        outputs: &["version"],
         ..PLAIN
     },
     Entry {

@@ -167,18 +167,18 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
-    /// Its own inverse is there only where this field is `true`; empty: always.
-    pub inverse_if: &'static str,
     /// It leaves nothing to undo: a step need not say how it is taken back.
     pub nothing_to_undo: bool,
+    /// Its own inverse is there only where this field is `true`; empty: always.
+    pub inverse_if: &'static str,
+    /// Outputs that it always has, beside those that a plan declares.
+    pub outputs: &'static [&'static str],
     /// It can say whether its goal already holds.
     pub own_probe: bool,
     /// It deletes user data, so its step needs `approve`.
     pub deletes_data: bool,
     /// When a step was satisfied, its outputs come from the probe alone.
     pub outputs_from_probe: bool,
-    /// Outputs that it always has, beside those that a plan declares.
-    pub outputs: &'static [&'static str],
     /// What a stop does unless the plan says otherwise; of no meaning for a check.
     pub on_stop: OnStop,
 }
@@ -214,6 +214,7 @@ pub fn entries(kind: Kind) -> impl Iterator<Item = &'static Entry> {
 pub const ENTRIES: &[&[Entry]] = &[
     command::ENTRIES,
     file::ENTRIES,
+    frigate::ENTRIES,
     homeassistant::ENTRIES,
     http::ENTRIES,
     kubernetes::ENTRIES,
@@ -231,12 +232,12 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
-    inverse_if: "",
     nothing_to_undo: false,
+    inverse_if: "",
+    outputs: &[],
     own_probe: false,
     deletes_data: false,
     outputs_from_probe: false,
-    outputs: &[],
     on_stop: OnStop::Finish,
 };
 
