@@ -8,10 +8,10 @@
 mod clock;
 pub mod frigate;
 pub mod homeassistant;
+pub mod kubernetes;
 pub mod mqtt;
 pub mod proxmox;
 pub mod ssh;
-pub mod kubernetes;
 mod store;
 
 pub use clock::Clock;

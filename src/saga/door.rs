@@ -11,7 +11,7 @@ use super::state::{GateState, Request, Seen, State, Status, StepState};
 use super::time::{Moment, Stamp};
 use super::{has_probe, takes_pre_image};
 use crate::plan::WindowState;
-use crate::plan::recorded::Step;
+use crate::plan::recorded::{Compensate, Step};
 
 /// How long what was seen at the door may be relied on, in milliseconds.
 pub(super) const FRESH_MS: u64 = 60_000;
@@ -110,7 +110,9 @@ pub(super) fn door(
         }
         return;
     };
-    if found.pre_image.is_none() && !found.owned && takes_pre_image(&forward.name) {
+    // What is irreversible is never brought back, and may be so because nothing could be kept of it.
+    let comes_back = !matches!(step.compensate, Compensate::Irreversible(_));
+    if found.pre_image.is_none() && !found.owned && comes_back && takes_pre_image(&forward.name) {
         return look(Ask::PreImage(step.id.clone()), decision);
     }
     if *slots > 0 {

@@ -18,8 +18,8 @@ mod launch;
 mod local;
 mod mqtt;
 mod process;
-mod proxmox;
 mod program;
+mod proxmox;
 mod redact;
 mod settle;
 #[cfg(test)]

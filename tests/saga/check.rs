@@ -216,7 +216,10 @@ impl Check {
                 let spent = known.spent.get(&Direction::Forward).copied().unwrap_or(0);
                 // retry_budget (section 4, Retries).
                 hold!("retry_budget", spent < definition.retry.attempts, "{id} failed {spent} times");
-                if definition.forward.as_ref().is_some_and(|f| runner::saga::takes_pre_image(&f.name)) {
+                let comes_back = !matches!(definition.compensate, Compensate::Irreversible(_));
+                let takes =
+                    definition.forward.as_ref().is_some_and(|f| runner::saga::takes_pre_image(&f.name));
+                if takes && comes_back {
                     // pre_image_first (section 4, Ownership).
                     hold!("pre_image_first", known.pre_image, "{id} has no pre-image");
                 }

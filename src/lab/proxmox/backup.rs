@@ -103,7 +103,7 @@ fn begin(node: &mut Node, vmid: u32, options: &Options, held: &mut bool) -> Resu
     container.config.insert("lock".to_owned(), "backup".to_owned());
     *held = true;
     if node.backup_fails {
-        return Err(Said::task(format!("command 'tar' failed: exit code 2")).after(out));
+        return Err(Said::task("command 'tar' failed: exit code 2").after(out));
     }
     Ok(out)
 }

@@ -416,7 +416,7 @@ fn destroy(place: &Place, vmid: u32, options: &Options) -> Result {
                     out.push_str(&format!("removing volume '{volume}' ({key})\n"));
                 }
                 Some(_) => {
-                    err.push_str(&format!("ignore deletion of '{volume}', CT {vmid} isn't the owner!\n"))
+                    err.push_str(&format!("ignore deletion of '{volume}', CT {vmid} isn't the owner!\n"));
                 }
                 None => {}
             }

@@ -71,6 +71,7 @@ impl Transport {
     ///
     /// An attempt's name is for one call of one command: who needs several in one attempt of a step adds a part to each,
     /// `{attempt}/stop`. A lost connection does not hurt it, and [`settle_guest`](Self::settle_guest) finds its end.
+    #[expect(clippy::too_many_arguments, reason = "one call of the wrapper with all that belongs to it")]
     pub(crate) async fn guest_exec(
         &self,
         target: &Target,
