@@ -51,6 +51,31 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number, not negative.
+    pub(crate) fn number(self, key: &str) -> Result<Option<u64>, String> {
+        let read = |value: &Value| value.as_u64().ok_or_else(|| self.wrong(key, "a whole number"));
+        self.get(key).map(read).transpose()
+    }
+
+    /// A list of texts; absent: empty.
+    pub(crate) fn texts(self, key: &str) -> Result<Vec<String>, String> {
+        let wrong = || self.wrong(key, "a list of texts");
+        match self.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(|item| plain(item).ok_or_else(wrong)).collect(),
+            Some(_) => Err(wrong()),
+        }
+    }
+
+    /// A duration such as `5m`.
+    pub(crate) fn duration(self, key: &str) -> Result<Option<Duration>, String> {
+        let read = |text: String| {
+            let read = crate::plan::parse_duration(&text);
+            read.map(Duration::from_millis).map_err(|_| self.wrong(key, "a duration such as `5m`"))
+        };
+        self.text(key)?.map(read).transpose()
+    }
+
     /// A mode as octal text, `0644`.
     pub(crate) fn mode(self) -> Result<Option<u32>, String> {
         let read = |text: String| {
@@ -171,6 +196,24 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The cluster that an operation names; a relative kubeconfig counts from the plan's folder on, `~` is the home.
+    pub(crate) fn cluster(
+        self,
+        clusters: &BTreeMap<String, Cluster>,
+        folder: &Path,
+    ) -> Result<ClusterPlace, String> {
+        let name =
+            self.text("cluster")?.ok_or_else(|| format!("`{}` needs a `cluster`", self.operation.name))?;
+        let cluster =
+            clusters.get(&name).ok_or_else(|| format!("there is no cluster `{name}` in the plan"))?;
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+        let kubeconfig = given(&cluster.kubeconfig).map(|path| match path.strip_prefix("~/") {
+            Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
+            None => folder.join(&path),
+        });
+        Ok(ClusterPlace { name, context: given(&cluster.context), kubeconfig })
+    }
+
     /// The broker that an operation names.
     pub(crate) fn broker(
         self,
@@ -209,21 +252,6 @@ impl<'a> Fields<'a> {
         Ok(FrigateServer { url, login, ca: self.recorded("ca_file", bodies)?, anyone })
     }
 
-    /// A duration such as `10s`.
-    pub(crate) fn duration(self, key: &str) -> Result<Option<Duration>, String> {
-        let read = |text: String| {
-            let ms = crate::plan::parse_duration(&text);
-            ms.map(Duration::from_millis).map_err(|_| self.wrong(key, "a duration such as `10s`"))
-        };
-        self.text(key)?.map(read).transpose()
-    }
-
-    /// A number that is not negative.
-    pub(crate) fn number(self, key: &str) -> Result<Option<u64>, String> {
-        let read = |value: &Value| value.as_u64().ok_or_else(|| self.wrong(key, "a number"));
-        self.get(key).map(read).transpose()
-    }
-
     /// A share such as `5%`, as a part of 1.
     pub(crate) fn share(self, key: &str) -> Result<Option<f64>, String> {
         let read = |text: String| {
@@ -234,8 +262,8 @@ impl<'a> Fields<'a> {
         self.text(key)?.map(read).transpose()
     }
 
-    /// A list of texts; absent: `None`.
-    pub(crate) fn texts(self, key: &str) -> Result<Option<Vec<String>>, String> {
+    /// A list of texts that may be absent.
+    pub(crate) fn list(self, key: &str) -> Result<Option<Vec<String>>, String> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Array(items)) => {
@@ -258,23 +286,6 @@ impl<'a> Fields<'a> {
             Ok((pointer.clone(), read))
         };
         table.iter().map(read).collect()
-    }
-
-    /// The cluster that an operation names; a relative kubeconfig counts from the plan's folder on, `~` is the home.
-    pub(crate) fn cluster(
-        self,
-        clusters: &BTreeMap<String, Cluster>,
-        folder: &Path,
-    ) -> Result<ClusterPlace, String> {
-        let name =
-            self.text("cluster")?.ok_or_else(|| format!("`{}` needs a `cluster`", self.operation.name))?;
-        let cluster =
-            clusters.get(&name).ok_or_else(|| format!("there is no cluster `{name}` in the plan"))?;
-        let kubeconfig = cluster.kubeconfig.as_deref().map(|path| match path.strip_prefix("~/") {
-            Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
-            None => folder.join(path),
-        });
-        Ok(ClusterPlace { name, context: cluster.context.clone(), kubeconfig })
     }
 
     /// The declared outputs: name and `text` or a JSON pointer.

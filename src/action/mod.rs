@@ -13,12 +13,14 @@ mod command;
 mod fields;
 mod file;
 mod frigate;
+mod homeassistant;
 mod http;
 mod kubernetes;
 mod mqtt_heal;
 mod mqtt_publish;
 mod outcome;
 mod pre_image;
+mod proxmox;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -37,8 +39,10 @@ pub use pre_image::PreImage;
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
 pub(crate) use frigate::camera_names;
+pub(crate) use homeassistant::{CameraEntities, home as home_assistant};
 pub(crate) use http::{Compared, Expected, outputs as http_outputs, request as http_request};
 pub(crate) use outcome::{outputs_of, seen_line};
+pub(crate) use proxmox::{Guest, container_facts, missing as missing_container, status as guest_status};
 
 /// One attempt of an action, the attempt that is to be settled, or a look on behalf of one that is still to come.
 #[derive(Debug, Clone)]
@@ -144,10 +148,18 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
     ("http", &http::Http),
-    ("kubernetes.apply", &kubernetes::Apply),
     ("baseline", &baseline::Baseline),
+    ("homeassistant.repoint", &homeassistant::Repoint),
+    ("homeassistant.restart", &homeassistant::Restart),
+    ("kubernetes.apply", &kubernetes::Apply),
     ("mqtt.publish", &mqtt_publish::Publish),
     ("mqtt.heal", &mqtt_heal::Heal),
+    ("lxc.stop", &proxmox::Stop),
+    ("lxc.start", &proxmox::Start),
+    ("lxc.snapshot", &proxmox::Snapshot),
+    ("lxc.backup", &proxmox::Backup),
+    ("lxc.destroy", &proxmox::Destroy),
+    ("vm.exec", &proxmox::Exec),
 ];
 
 /// All actions. Cheap to clone.

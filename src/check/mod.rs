@@ -9,8 +9,10 @@ mod dns;
 mod file;
 mod frigate;
 mod frigate_config;
+mod homeassistant;
 mod http;
 mod mqtt;
+mod proxmox;
 mod ssh;
 mod tcp;
 
@@ -62,10 +64,13 @@ const CHECKS: &[(&str, &dyn Check)] = &[
     ("file", &file::File),
     ("frigate", &frigate::Frigate),
     ("frigate.config", &frigate_config::FrigateConfig),
+    ("homeassistant", &homeassistant::HomeAssistant),
     ("http", &http::Http),
     ("mqtt", &mqtt::Mqtt),
     ("tcp", &tcp::Tcp),
     ("dns", &dns::Dns),
+    ("lxc", &proxmox::Lxc),
+    ("vm", &proxmox::Vm),
 ];
 
 /// All checks. Cheap to clone.

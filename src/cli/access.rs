@@ -105,6 +105,11 @@ impl Access {
         matches!(self, Access::Remote { .. })
     }
 
+    /// Whether secrets are looked up where the journal is held, and not here.
+    pub(super) fn resolves_secrets(&self) -> bool {
+        matches!(self, Access::Remote { client, .. } if client.serves())
+    }
+
     /// Lets go of the journal.
     pub(super) async fn close(self) {
         if let Access::Held(held) = self {
@@ -122,6 +127,11 @@ impl Held {
     /// Becomes able to drive runs, and makes the control socket; it is offered when the first run was taken on, so
     /// that nobody comes between.
     pub(super) fn hold(self) -> Result<Holding, Fail> {
+        self.hold_as(|holder| holder)
+    }
+
+    /// The same, with what `made` makes of the holder.
+    pub(super) fn hold_as(self, made: impl FnOnce(Holder) -> Holder) -> Result<Holding, Fail> {
         let Self { folder, handle, bodies, id, token, clock } = self;
         let xdg = environment("XDG_RUNTIME_DIR").map(PathBuf::from);
         let runtime = serve::runtime_folder(&folder, xdg.as_deref()).map_err(|error| {
@@ -133,7 +143,7 @@ impl Held {
         let transport =
             Transport::open(options).map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
         let holder =
-            Arc::new(Holder::new(handle, bodies, keys(&folder), House::new(transport), clock, token));
+            Arc::new(made(Holder::new(handle, bodies, keys(&folder), House::new(transport), clock, token)));
         let bound = serve::bind(&folder, &runtime, token)
             .map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
         Ok(Holding { holder, bound: Some(bound), server: None })

@@ -231,12 +231,12 @@ async fn apply(
     }) else {
         // What was just loaded for an empty state folder is what is begun: nobody gave it anything before.
         let loaded = fresh.map_or_else(|| load(session, file), Ok)?;
-        return begin(session, loaded, bodies, &edits, terms, patience, args.screen(session));
+        return begin(session, loaded, access, &edits, terms, patience, args.screen(session));
     };
     let over = state.end.is_some();
     if over && new_run {
         screen = args.screen(session);
-        return begin(session, load(session, file)?, bodies, &edits, terms, patience, screen);
+        return begin(session, load(session, file)?, access, &edits, terms, patience, screen);
     }
     if new_run {
         return Err(still_open(&state.run, name));
@@ -252,7 +252,7 @@ async fn apply(
     if matches!(&state.course, Course::Back(back) if back.to.is_none()) {
         // From here on the run only goes back, and needs nothing of the file for it.
         terms.forward = false;
-        let secrets = rollback_secrets(&state.definition)?;
+        let secrets = rollback_secrets(&state.definition, access)?;
         let target = Target::Existing(state.run.clone());
         return Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen));
     }
@@ -275,7 +275,8 @@ async fn apply(
     }
     notes(session, &loaded);
     // Those of finished steps that are gone from the file as well: they may have to be undone.
-    let secrets = secrets(amendment.as_ref().map_or(&*state.definition, |amendment| &amendment.definition))?;
+    let secrets =
+        secrets(amendment.as_ref().map_or(&*state.definition, |amendment| &amendment.definition), access)?;
     store(bodies, &loaded)?;
     let target = Target::Existing(state.run.clone());
     let mut wishes = Vec::new();
@@ -306,7 +307,7 @@ fn load(session: &Session, file: &PlanFile) -> Result<Loaded, Fail> {
 fn begin(
     session: &Session,
     loaded: Loaded,
-    bodies: &Bodies,
+    access: &Access,
     edits: &Edits<'_>,
     terms: Terms,
     patience: Patience,
@@ -314,8 +315,8 @@ fn begin(
 ) -> Result<Next, Fail> {
     edits::begins(&loaded.definition, edits)?;
     notes(session, &loaded);
-    let secrets = secrets(&loaded.definition)?;
-    store(bodies, &loaded)?;
+    let secrets = secrets(&loaded.definition, access)?;
+    store(access.bodies(), &loaded)?;
     let target = Target::New(Box::new(loaded.definition));
     Ok(hand(target, terms, edits.wishes(), secrets, patience, None, screen))
 }
@@ -350,12 +351,18 @@ fn store(bodies: &Bodies, loaded: &Loaded) -> Result<(), Fail> {
     Ok(())
 }
 
-fn secrets(definition: &Definition) -> Result<Secrets, Fail> {
+fn secrets(definition: &Definition, access: &Access) -> Result<Secrets, Fail> {
+    if access.resolves_secrets() {
+        return Ok(Secrets::new(BTreeMap::new()));
+    }
     Secrets::resolve(definition, None).map_err(|errors| missing(&errors))
 }
 
 /// The secrets that going back needs: all of them before the first act.
-pub(super) fn rollback_secrets(definition: &Definition) -> Result<Secrets, Fail> {
+pub(super) fn rollback_secrets(definition: &Definition, access: &Access) -> Result<Secrets, Fail> {
+    if access.resolves_secrets() {
+        return Ok(Secrets::new(BTreeMap::new()));
+    }
     let names = driver::secrets_of_rollback(definition);
     Secrets::resolve(definition, Some(&names)).map_err(|errors| missing(&errors))
 }

@@ -241,6 +241,7 @@ async fn remote(
         Answer::Refused(refusal) => return Err(refusal.into()),
         Answer::Running { run } => return Err(driver::SubmitError::Running { run }.into()),
         Answer::Gone => return Err(driver::SubmitError::Stopping.into()),
+        Answer::SecretsMissing { message } => return Err(driver::SubmitError::Secrets(message).into()),
         Answer::Error { message } => return Err(Fail::unexpected(message)),
         other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
     };

@@ -19,7 +19,7 @@ const AGAIN: u32 = 10;
 pub(super) struct Fail {
     pub(super) code: u8,
     /// What happened, causes included; one line, or several for a report that is whole in itself.
-    message: String,
+    pub(super) message: String,
     /// What to do next.
     help: Option<String>,
     /// What people read instead: diagnostics and differences with their own layout.
@@ -288,6 +288,7 @@ impl From<SubmitError> for Fail {
                 let help = format!("`runner apply` goes on with it, `runner cancel {run}` closes it");
                 Fail::usage(error.to_string()).help(help).again(1)
             }
+            SubmitError::Secrets(why) => Fail::usage(why).help("nothing was started"),
             SubmitError::Stopping => {
                 Fail::held(error.to_string()).help("run the command again in a moment").again(AGAIN)
             }

@@ -23,12 +23,15 @@ mod near;
 mod pause;
 mod plan;
 mod reject;
+mod report;
 mod resolve;
 mod resume;
 mod rollback;
 mod runs;
 mod saved;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod skip;
 mod source;
@@ -156,6 +159,11 @@ enum Command {
     Resolve(resolve::ResolveArgs),
     /// Settle what is in flight, close a run and undo nothing
     Cancel(cancel::CancelArgs),
+    /// Write one file that says everything about a run
+    Report(report::ReportArgs),
+    /// Hold the journal for days, drive every run, and answer over HTTP
+    #[cfg(feature = "serve")]
+    Serve(serve::ServeArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
     /// Print the JSON Schema of a plan file, for editors and other programs
@@ -187,13 +195,18 @@ pub fn command() -> clap::Command {
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // The stand-ins of the lab's tools call this binary: no command of the command line.
+    #[cfg(feature = "demo")]
+    if arguments.get(1).is_some_and(|word| word == "lab-tool") {
+        return crate::lab::proxmox::tool(&arguments[2..]).into();
+    }
     let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),
     };
     let session = Session::new(&cli.global, let_go);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime(&cli.command);
     let answer = match cli.command {
         Command::Validate(_)
         | Command::Status(_)
@@ -204,6 +217,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Drift(_)
         | Command::Why(_)
         | Command::Graph(_)
+        | Command::Report(_)
         | Command::Lint(_)
         | Command::Schema(_)
         | Command::Completions(_)
@@ -217,6 +231,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Resume(_)
         | Command::Resolve(_)
         | Command::Cancel(_) => false,
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => false,
     };
     let code = match runtime {
         Ok(runtime) => {
@@ -233,6 +249,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
             session.fail(&fail);
             fail.code.into()
         }
+    }
+}
+
+/// One thread is enough for one run. Who serves answers others as well, whom no run may wait for.
+fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
+    match command {
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+        }
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     }
 }
 
@@ -289,6 +316,9 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Events(args) => events::run(session, args).await,
         Command::Approve(args) => approve::run(session, args).await,
         Command::Reject(args) => reject::run(session, args).await,
+        Command::Report(args) => report::run(session, args).await,
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(session, args).await,
         Command::Skip(args) => skip::run(session, args).await,
         Command::Pause(args) => pause::run(session, args).await,
         Command::Resume(args) => resume::run(session, args).await,

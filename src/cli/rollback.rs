@@ -105,7 +105,7 @@ async fn prepare(
         }
         Err(refusal) => return Err(refusal.into()),
     }
-    let secrets = rollback_secrets(&state.definition)?;
+    let secrets = rollback_secrets(&state.definition, access)?;
     let cwd = match &args.cwd {
         Some(cwd) => {
             Some(std::fs::canonicalize(cwd).map_err(|error| super::fail::file("folder", cwd, &error))?)
@@ -138,34 +138,13 @@ async fn dry_run(
     folder: &std::path::Path,
 ) -> Result<u8, Fail> {
     let state = super::drift::state(access, args.run.as_deref()).await?;
+    // Of an unknown step nothing more can be said.
     let wish = Command::Rollback { to: args.to.clone(), parallel: args.parallel };
-    let mut refused = Vec::new();
-    match saga::command(&state, &wish, "") {
-        Ok(_) | Err(Refusal::Nothing { .. }) => {}
-        // Of an unknown step nothing more can be said.
-        Err(refusal @ Refusal::NoSuchStep { .. }) => return Err(refusal.into()),
-        Err(refusal) => refused.push(refusal.to_string()),
+    if let Err(refusal @ Refusal::NoSuchStep { .. }) = saga::command(&state, &wish, "") {
+        return Err(refusal.into());
     }
-    let undo = state.to_undo(args.to.as_ref());
-    if !undo.is_empty() {
-        let names = driver::secrets_of_rollback(&state.definition);
-        if let Err(errors) = driver::Secrets::resolve(&state.definition, Some(&names)) {
-            refused.extend(errors.iter().map(ToString::to_string));
-        }
-        let readable = driver::pre_images_readable(&state, &undo, access.bodies(), &keys(folder));
-        if let Err((step, error)) = readable {
-            refused.push(format!("what was there before step `{step}` cannot be brought back: {error}"));
-        }
-        match &args.cwd {
-            Some(cwd) if !cwd.is_dir() => refused.push(format!("there is no folder `{}`", cwd.display())),
-            Some(_) => {}
-            None => refused.extend(gone(&state, args).map(|(step, folder)| {
-                format!(
-                    "the folder `{folder}`, where step `{step}` is to be undone, is gone: give `--cwd DIR`"
-                )
-            })),
-        }
-    }
+    let (to, cwd) = (args.to.as_ref(), args.cwd.as_deref());
+    let refused = driver::refusals_of_rollback(&state, to, cwd, access.bodies(), &keys(folder));
     let (outputs, run) = (state.outputs(), state.run.to_string());
     let scope = template::Scope {
         vars: &state.definition.vars,

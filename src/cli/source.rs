@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::fail::{self, Fail};
 use super::manifests;
 use super::session::Session;
-use crate::plan::{self, Loaded, PLAN_MAX, Request, Required};
+use crate::plan::{self, Diagnostics, Loaded, PLAN_MAX, Request, Required};
 use crate::report::exit;
 
 /// A plan file, read.
@@ -63,6 +63,18 @@ impl PlanFile {
         given: &std::collections::BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Fail> {
+        self.judged(given, required).map_err(|diagnostics| self.refused(session, &diagnostics))
+    }
+
+    /// The same without a word to anybody.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(super) fn judged(
+        &self,
+        given: &std::collections::BTreeMap<String, serde_json::Value>,
+        required: Required,
+    ) -> Result<Loaded, Diagnostics> {
         let read = |path: &str| match path.strip_suffix('/') {
             Some(path) => manifests::gather(Path::new(path)),
             None => bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| why_not(&error)),
@@ -76,25 +88,25 @@ impl PlanFile {
             required,
             read: &read,
         };
-        match plan::load(&request) {
-            Ok(loaded) => Ok(loaded),
-            Err(diagnostics) => {
-                if session.json {
-                    for diagnostic in diagnostics.iter() {
-                        let line = serde_json::json!({
-                            "v": crate::report::SHOWN_VERSION,
-                            "type": "diagnostic",
-                            "file": self.path(),
-                            "diagnostic": diagnostic,
-                        });
-                        session.say(&format!("{}\n", crate::report::json_line(&line)));
-                    }
-                }
-                let text = diagnostics.render(session.color_err, session.look().width);
-                let message = format!("the plan `{}` is not valid", self.path());
-                Err(Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end())))
+        plan::load(&request)
+    }
+
+    /// Says what is wrong with the plan.
+    fn refused(&self, session: &Session, diagnostics: &Diagnostics) -> Fail {
+        if session.json {
+            for diagnostic in diagnostics.iter() {
+                let line = serde_json::json!({
+                    "v": crate::report::SHOWN_VERSION,
+                    "type": "diagnostic",
+                    "file": self.path(),
+                    "diagnostic": diagnostic,
+                });
+                session.say(&format!("{}\n", crate::report::json_line(&line)));
             }
         }
+        let text = diagnostics.render(session.color_err, session.look().width);
+        let message = format!("the plan `{}` is not valid", self.path());
+        Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end()))
     }
 }
 

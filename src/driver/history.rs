@@ -74,6 +74,10 @@ pub trait History: Send + Sync {
     fn kept(&self, _run: RunId) -> BoxFuture<'_, Option<Vec<u8>>> {
         Box::pin(std::future::ready(None))
     }
+    /// The hash of the run up to and with this event, in hex, if it can be had here.
+    fn hash(&self, _run: RunId, _seq: u64) -> BoxFuture<'_, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 impl History for Handle {
@@ -94,6 +98,10 @@ impl History for Handle {
 
     fn kept(&self, run: RunId) -> BoxFuture<'_, Option<Vec<u8>>> {
         Box::pin(async { Handle::kept(self, run).await.ok().flatten() })
+    }
+
+    fn hash(&self, run: RunId, seq: u64) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async move { Some(self.read_some(run, seq, 1).await.ok()?.first()?.hash.to_string()) })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Runs are submitted to it, from this process or through the control socket, and each is driven by a task of
 //! its own; they share the journal's barriers. It stays until every run it was given rests.
 
+mod serving;
+
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use crate::plan::RunId;
 use crate::plan::recorded::Definition;
 use crate::saga::{self, Command, Event, Refusal, Stamp, State, Terms, What};
 use crate::transport::{Stop, StopSender};
+
+pub use serving::Unresumed;
 
 /// A run handed to the holder. Holds the values of secrets, so it is never written anywhere.
 #[derive(Clone, Serialize, Deserialize)]
@@ -89,6 +93,9 @@ pub enum SubmitError {
     /// The process is being stopped.
     #[error("the process that holds the journal is stopping")]
     Stopping,
+    /// Secrets that it needs are missing where they are looked up, in the process that holds the journal.
+    #[error("{0}")]
+    Secrets(String),
     /// It cannot be read back.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -146,6 +153,8 @@ pub struct Holder {
     stopping: std::sync::atomic::AtomicBool,
     /// The exit code that goes with what stopped the process; 0: nothing that it is known of.
     stopped_by: std::sync::atomic::AtomicU8,
+    /// Makes an observer for every run that is taken on; there is one when runs live here whoever waits for them.
+    serving: Option<serving::Watchers>,
 }
 
 impl Holder {
@@ -171,6 +180,7 @@ impl Holder {
             active: Mutex::new(BTreeMap::new()),
             stopping: std::sync::atomic::AtomicBool::new(false),
             stopped_by: std::sync::atomic::AtomicU8::new(0),
+            serving: None,
         }
     }
 
@@ -195,8 +205,8 @@ impl Holder {
     /// [`SubmitError`]; nothing was changed then, but for a new run whose number may be used up.
     pub async fn submit(
         &self,
-        submission: Submission,
-        observers: Vec<Box<dyn Observer>>,
+        mut submission: Submission,
+        mut observers: Vec<Box<dyn Observer>>,
     ) -> Result<Submitted, SubmitError> {
         // Held to the end: of two submissions of one plan file the second sees the first one's run.
         let mut active = self.active.lock().await;
@@ -224,8 +234,21 @@ impl Holder {
                 Some(state) if state.run == run && self.is_newest(&state).await? => *state,
                 _ => history::state(&*self.log, &self.bodies, &run).await?,
             },
-            Target::New(definition) => self.open(definition, &submission.by).await?,
+            Target::New(definition) => {
+                self.settle_in(&definition, &mut submission.secrets, &submission.terms)?;
+                self.open(definition, &submission.by).await?
+            }
         };
+        if let Some(watchers) = &self.serving {
+            let amended = submission.wishes.iter().find_map(|wish| match wish {
+                Command::Amend { definition, .. } => Some(&**definition),
+                _ => None,
+            });
+            let definition = amended.unwrap_or(&state.definition);
+            self.settle_in(definition, &mut submission.secrets, &submission.terms)?;
+            submission.patience = Patience::Everything;
+            observers.push(watchers.watch());
+        }
         let run = state.run.clone();
         let tails = history::tails(&*self.log, &state).await;
         let definition = Arc::clone(&state.definition);

@@ -23,7 +23,7 @@ pub use amend::{Amendment, Refused, RefusedStep, Takes, amendment, amendment_wit
 pub use clock::{Clock, Leaps, SystemClock, short_hash};
 pub use codec::{CodecError, decode, encode};
 pub use history::{History, HistoryError};
-pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target};
+pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target, Unresumed};
 pub use log::Log;
 pub use pre_image::{PreImageError, readable as pre_images_readable};
 pub use preview::{Glimpse, preview, unopened};
@@ -32,5 +32,5 @@ pub use run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, T
 pub use seal::{KeyId, Keys, SealError};
 pub use secrets::{SecretError, Secrets};
 pub use survey::{LOOK_MAX, Survey};
-pub use undo::{rollback_folders, secrets_of_rollback};
+pub use undo::{refusals_of_rollback, rollback_folders, secrets_of_rollback};
 pub use world::{House, World};

@@ -73,6 +73,10 @@ pub trait Observer: Send {
     }
     /// A second has passed or so.
     fn tick(&mut self, state: &State, now: &saga::Stamp);
+    /// Whether it is told of seconds: a thousand runs that nobody looks at need not wake a thousand times.
+    fn counts_seconds(&self) -> bool {
+        true
+    }
 }
 
 /// How a task ended.
@@ -234,6 +238,8 @@ pub struct RunTask<W, L, C> {
     /// What is kept beside the journal, and when it was written.
     kept: Kept,
     kept_at: Option<Stamp>,
+    /// Good samples that are no events and that observers were told of.
+    told: u64,
     definition_seq: Arc<crate::plan::recorded::Definition>,
 }
 
@@ -258,6 +264,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             checkpointed: state.seq,
             unrecorded: None,
             kept_at: None,
+            told: 0,
             definition_seq: Arc::clone(&state.definition),
             kept: Kept::of(&state, &tails),
             state,
@@ -308,6 +315,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             self.unrecorded = received.pop();
         }
         self.step(vec![received], Vec::new()).await?;
+        let seconds = self.parts.observers.iter().any(|observer| observer.counts_seconds());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -331,7 +339,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.take(message).await?;
                 }
                 () = sleep => self.step(Vec::new(), Vec::new()).await?,
-                _ = tick.tick(), if !self.parts.observers.is_empty() => {
+                _ = tick.tick(), if seconds => {
                     self.tick();
                 }
             }
@@ -469,12 +477,14 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             self.start(start);
         }
         if append.is_empty() {
+            self.tell_tails();
             return Ok(());
         }
         if starts {
             // What was started gets going first, and people are told while it runs.
             tokio::task::yield_now().await;
         }
+        self.told = tails::count(&self.session.tails);
         for observer in &mut self.parts.observers {
             observer.tails(&self.session.tails);
             observer.events(&self.state, &append);

@@ -19,6 +19,7 @@ use tokio::runtime::{self, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::error::JournalError;
+use super::latency::{Latency, Measured};
 use super::log::{Group, Journal, RunHead};
 use super::read::Stored;
 use crate::plan::{PlanName, RunId};
@@ -102,6 +103,8 @@ struct Shared {
     journal: Mutex<Option<Journal>>,
     /// The thread knows that there is something to settle.
     told: AtomicBool,
+    /// How long appends took.
+    latency: Latency,
 }
 
 impl Shared {
@@ -128,7 +131,11 @@ impl Handle {
     pub fn start(journal: Journal) -> Result<(Self, JoinHandle<()>), JournalError> {
         let (calls, queue) = channel();
         let folder = journal.folder().to_owned();
-        let shared = Arc::new(Shared { journal: Mutex::new(Some(journal)), told: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            journal: Mutex::new(Some(journal)),
+            told: AtomicBool::new(false),
+            latency: Latency::default(),
+        });
         let owned = shared.clone();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
@@ -151,6 +158,18 @@ impl Handle {
     /// # Errors
     /// As [`Journal::append`], and [`JournalError::Closed`].
     pub async fn append(&self, run: RunId, first_seq: u64, bodies: Vec<Vec<u8>>) -> Result<(), JournalError> {
+        let began = Instant::now();
+        let appended = self.append_shared(run, first_seq, bodies).await;
+        self.shared.latency.took(began.elapsed());
+        appended
+    }
+
+    async fn append_shared(
+        &self,
+        run: RunId,
+        first_seq: u64,
+        bodies: Vec<Vec<u8>>,
+    ) -> Result<(), JournalError> {
         if runtime::Handle::try_current().is_ok_and(|now| now.runtime_flavor() == RuntimeFlavor::MultiThread)
             && let Some(done) = self.append_here(&run, first_seq, &bodies)
         {
@@ -170,10 +189,18 @@ impl Handle {
         first_seq: u64,
         bodies: Vec<Vec<u8>>,
     ) -> Result<(), JournalError> {
-        if let Some(done) = self.append_here(&run, first_seq, &bodies) {
-            return done;
-        }
-        self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await
+        let began = Instant::now();
+        let appended = match self.append_here(&run, first_seq, &bodies) {
+            Some(done) => done,
+            None => self.call(|answer| Call::Append { run, first_seq, bodies, answer }).await,
+        };
+        self.shared.latency.took(began.elapsed());
+        appended
+    }
+
+    /// How long appends took since the journal was opened, waiting for others included.
+    pub fn latency(&self) -> Measured {
+        self.shared.latency.measured()
     }
 
     /// Appends on this thread if the journal is idle.

@@ -7,7 +7,10 @@
 
 mod clock;
 pub mod frigate;
+pub mod homeassistant;
 pub mod mqtt;
+pub mod proxmox;
+pub mod ssh;
 mod store;
 
 pub use clock::Clock;

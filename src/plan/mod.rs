@@ -22,6 +22,7 @@ mod window;
 pub use compare::{ChangeKind, Comparison, StepChange, compare};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 pub use duration::{DURATION_MAX_MS, parse as parse_duration};
+pub use graph::Graph;
 pub use id::{InvalidName, NAME_MAX, PlanName, RunId, StepId};
 pub use load::{AddedNeed, FILE_MAX, Loaded, PLAN_MAX, Request, Required, load};
 pub use manual::manual;

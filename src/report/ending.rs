@@ -54,6 +54,11 @@ fn named(steps: &[StepId]) -> String {
     }
 }
 
+/// How a run stands, in a sentence or two.
+pub fn headline(state: &State) -> String {
+    guard::line(&happened(state, &standing(state), Asked::Status))
+}
+
 /// One sentence or two: what happened.
 fn happened(state: &State, stands: &Standing, asked: Asked) -> String {
     let run = &state.run;

@@ -14,6 +14,7 @@ use crate::saga::{Direction, Event, Finding, Stamp, State, StepEvent, Tail, Trac
 mod ahead;
 mod bars;
 mod canvas;
+mod chart;
 mod drift;
 mod ending;
 pub mod exit;
@@ -21,11 +22,15 @@ mod graph;
 mod guard;
 mod human;
 mod json;
+mod paper;
+mod picture;
 mod plain;
+mod pre_image;
 mod runs;
 mod shown;
 mod status;
 mod step;
+mod story;
 mod terminal;
 mod watch;
 mod way_back;
@@ -35,20 +40,32 @@ mod words;
 pub use ahead::{Outlook, ahead_json, ahead_text};
 pub use bars::Lines;
 pub use canvas::{AskSize, Size};
+pub use chart::{soak_svg, soak_words};
 pub use drift::{Drift, Seen, drift_json, drift_of, drift_text, systems_json, systems_text};
-pub use ending::ending;
+pub use ending::{ending, headline};
 pub use graph::{GraphFormat, graph_json, graph_text};
 pub use guard::{shell_word, text_line};
 pub use human::in_ms;
 pub use json::{Json, json, json_line};
+pub use paper::{Paper, paper_html, paper_markdown};
+pub use picture::{SIGNS, run_svg, sign};
 pub use plain::{Plain, event_text, plain};
+pub use pre_image::pre_image_shown;
 pub use runs::{RunRow, runs_json, runs_text};
 pub use shown::{SHOWN_VERSION, event_json, event_line};
-pub use status::{standing_word, status_json, status_text};
+pub use status::{course_words, standing_tone_word, standing_word, status_json, status_text};
+pub use step::{detail_text, step_tone_word};
+pub use story::{
+    Approval, Attempt, Looked, SoakStory, Story, Told, answers_shown, duration_shown, time_exact, time_shown,
+    value_shown,
+};
 pub use terminal::{Terminal, terminal};
 pub use watch::{Watch, watch};
 pub use way_back::{WayBack, way_back_json, way_back_text};
 pub use why::{why_json, why_text};
+
+/// How pages look: the web page, and the report.
+pub const STYLE: &str = include_str!("page.css");
 
 /// Something that shows a run while it happens.
 pub trait Reporter {

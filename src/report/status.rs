@@ -32,8 +32,13 @@ pub(super) fn standing_tone(standing: &Standing) -> Tone {
     }
 }
 
+/// The word for the tone of a standing: `good`, `busy`, `warn`, `bad`.
+pub fn standing_tone_word(standing: &Standing) -> &'static str {
+    super::story::tone_word(standing_tone(standing))
+}
+
 /// What a run is about, beside how it stands: `going back`, `paused`.
-fn course_words(state: &State) -> Vec<String> {
+pub fn course_words(state: &State) -> Vec<String> {
     let mut words = Vec::new();
     if state.end.is_none() {
         match &state.course {

@@ -54,6 +54,17 @@ pub(super) fn tone(found: &StepState) -> Tone {
     }
 }
 
+/// The word for the tone of a step's status.
+pub fn step_tone_word(found: &StepState) -> &'static str {
+    super::story::tone_word(tone(found))
+}
+
+/// What stands behind the status word of a step, for people; empty for a step that the run does not have. Safe to
+/// print.
+pub fn detail_text(state: &State, step: &crate::plan::StepId, now: &Stamp) -> String {
+    state.place(step).map_or_else(String::new, |place| detail(state, place, now))
+}
+
 /// What stands behind the status word of the step at `place`. Safe to print.
 pub(super) fn detail(state: &State, place: usize, now: &Stamp) -> String {
     let (step, found) = (&state.definition.steps[place], &state.steps[place]);

@@ -83,6 +83,11 @@ impl Client {
         self.pointer.pid
     }
 
+    /// Whether it serves, and so resolves secrets itself.
+    pub fn serves(&self) -> bool {
+        self.pointer.serves
+    }
+
     async fn stream(&self) -> Result<UnixStream, ClientError> {
         let connect = tokio::time::timeout(ANSWER_TIMEOUT, UnixStream::connect(&self.pointer.socket));
         match connect.await {
@@ -206,6 +211,16 @@ impl History for Client {
             match self.ask_once(Request::Kept { run }).await {
                 Ok(Answer::Kept(kept)) => kept.map(|raw| raw.get().as_bytes().to_vec()),
                 // A count that is not up to date is no reason to show nothing.
+                Ok(_) | Err(_) => None,
+            }
+        })
+    }
+
+    fn hash(&self, run: RunId, seq: u64) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async move {
+            match self.ask_once(Request::Hash { run, seq }).await {
+                Ok(Answer::Hash(hash)) => hash,
+                // An older holder does not know the question.
                 Ok(_) | Err(_) => None,
             }
         })

@@ -20,6 +20,9 @@ pub struct Pointer {
     pub pid: u32,
     /// Its fencing token.
     pub token: u64,
+    /// It serves: runs live there whoever waits for them, and it resolves their secrets itself.
+    #[serde(default)]
+    pub serves: bool,
 }
 
 impl Pointer {

@@ -41,6 +41,13 @@ pub enum Request {
         /// The run.
         run: RunId,
     },
+    /// The hash of a run up to and with an event.
+    Hash {
+        /// The run.
+        run: RunId,
+        /// The event's sequence number.
+        seq: u64,
+    },
     /// Stored events of a run from `from` on, and those that come, until it rests.
     Follow {
         /// The run.
@@ -78,6 +85,7 @@ impl fmt::Debug for Request {
             Request::Read { .. } => "read",
             Request::Kept { .. } => "kept",
             Request::Checkpoint { .. } => "checkpoint",
+            Request::Hash { .. } => "hash",
             Request::Follow { .. } => "follow",
             Request::Wish { .. } => "wish",
             Request::Record { .. } => "record",
@@ -105,6 +113,8 @@ pub enum Answer {
     Kept(Option<Box<serde_json::value::RawValue>>),
     /// A folded state and the sequence number of its last event, when there is one.
     Checkpoint(Option<(u64, Box<serde_json::value::RawValue>)>),
+    /// A hash in hex, when there is such an event.
+    Hash(Option<String>),
     /// It is done: for a wish, on stable storage.
     Done,
     /// The submission was taken.
@@ -124,6 +134,11 @@ pub enum Answer {
     Running {
         /// The run.
         run: RunId,
+    },
+    /// Secrets that the run needs cannot be had where the journal is held; nothing was changed.
+    SecretsMissing {
+        /// Which, and why.
+        message: String,
     },
     /// It could not be done.
     Error {

@@ -82,7 +82,7 @@ pub fn bind(state: &Path, runtime: &Path, token: u64) -> Result<Bound, ControlEr
     }
     let listener = UnixListener::bind(&socket).map_err(failed)?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    let pointer = Pointer { socket, pid: std::process::id(), token };
+    let pointer = Pointer { socket, pid: std::process::id(), token, serves: false };
     Ok(Bound { listener, pointer, state: state.to_owned() })
 }
 
@@ -92,7 +92,8 @@ impl Bound {
     /// # Errors
     /// [`ControlError`] when the pointer cannot be left: nobody finds the socket then.
     pub fn offer(self, holder: Arc<Holder>) -> Result<Server, ControlError> {
-        let Self { listener, pointer, state } = self;
+        let Self { listener, mut pointer, state } = self;
+        pointer.serves = holder.is_serving();
         pointer.leave(&state).map_err(|source| ControlError { socket: pointer.socket.clone(), source })?;
         let (answering, answered) = mpsc::channel(1);
         let accepting = tokio::spawn(accept(listener, holder, answering.downgrade()));
@@ -179,6 +180,9 @@ async fn connection(
             let found = found.and_then(|(seq, body)| Some((seq, raw(body)?)));
             send(&mut writer, &Answer::Checkpoint(found)).await
         }
+        Request::Hash { run, seq } => {
+            send(&mut writer, &Answer::Hash(History::hash(holder.history(), run, seq).await)).await
+        }
         Request::Follow { run, from } => {
             let Ok(_place) = followers.try_acquire() else {
                 let message = format!("{FOLLOWERS_MAX} terminals follow runs already: end one of them");
@@ -203,10 +207,12 @@ async fn connection(
             send(&mut writer, &answer).await
         }
         Request::Record { run, command, by } => {
-            let answer = match holder.record(&run, &command, &by).await {
-                Ok(_) => Answer::Done,
-                Err(problem) => refused(problem),
+            // Where runs live whoever waits for them, what is said of one takes it on.
+            let said = match holder.is_serving() {
+                true => holder.say(&run, command, by).await,
+                false => holder.record(&run, &command, &by).await.map(drop),
             };
+            let answer = said.map_or_else(refused, |()| Answer::Done);
             send(&mut writer, &answer).await
         }
         Request::Submit(submission) => {
@@ -241,6 +247,7 @@ fn refused(problem: SubmitError) -> Answer {
         SubmitError::Refused(refusal) => Answer::Refused(refusal),
         SubmitError::Running { run } | SubmitError::Open { run } => Answer::Running { run },
         SubmitError::Stopping => Answer::Gone,
+        SubmitError::Secrets(message) => Answer::SecretsMissing { message },
         other @ (SubmitError::History(_) | SubmitError::Drive(_)) => Answer::Error { message: chain(&other) },
     }
 }

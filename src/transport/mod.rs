@@ -10,6 +10,7 @@ mod dns;
 mod file;
 mod frigate;
 mod harmless;
+mod homeassistant;
 mod http;
 mod inside;
 mod kube;
@@ -17,6 +18,7 @@ mod launch;
 mod local;
 mod mqtt;
 mod process;
+mod proxmox;
 mod redact;
 mod settle;
 #[cfg(test)]
@@ -45,6 +47,9 @@ pub(crate) use dns::Resolved;
 pub(crate) use file::{FileError, FilePlace, Found, Present, Write as FileWrite, told as told_of_file};
 pub(crate) use frigate::{FrigateError, FrigateServer};
 pub(crate) use harmless::one_line;
+pub(crate) use homeassistant::{
+    ConfigEntry, EntityState, FlowAnswer, Form, Home, HomeError, RUNNING, UNAVAILABLE,
+};
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use kube::{
@@ -57,6 +62,11 @@ pub(crate) use mqtt::{
     check_filter, check_topic,
 };
 pub(crate) use process::signal_name;
+pub(crate) use proxmox::{
+    Archive, Change as ContainerChange, Config as ContainerConfig, Container, GuestCommand, GuestEnd,
+    GuestSettled, MachineSight, Onboot, Power, Sight, Trouble, Volume, Wanted as ContainerWanted, archives,
+    lines_of, told as told_of_container,
+};
 pub(crate) use settle::Proof;
 pub(crate) use ssh::{Settled, Target};
 

@@ -14,6 +14,7 @@ pub mod http;
 pub mod lab;
 pub mod mosquitto;
 pub mod player;
+pub mod proxmox;
 pub mod pty;
 pub mod skip;
 pub mod sshd;

@@ -40,7 +40,7 @@ const PROCESS_FPS_LEAST: f64 = 0.2;
 impl Wanted {
     pub(super) fn read(fields: Fields<'_>) -> Result<Self, String> {
         let set = |key: &str| {
-            Ok::<_, String>(fields.texts(key)?.map(|all| all.into_iter().collect::<BTreeSet<_>>()))
+            Ok::<_, String>(fields.list(key)?.map(|all| all.into_iter().collect::<BTreeSet<_>>()))
         };
         let before = match fields.get("baseline") {
             None => None,

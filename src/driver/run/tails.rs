@@ -15,6 +15,11 @@ const KEEP_EVERY_MS: u64 = 60_000;
 /// Good samples that are not events yet, by step.
 pub type Tails = BTreeMap<StepId, Tail>;
 
+/// How many there are.
+pub(super) fn count(tails: &Tails) -> u64 {
+    tails.values().map(|tail| tail.good).sum()
+}
+
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
     /// Whether a process that takes what is due and ends need not record that it took the run on: when it only watches
     /// a soak, as it does every few minutes for weeks, there is nothing in flight that a fencing token would have to
@@ -36,6 +41,18 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         for observer in &mut self.parts.observers {
             observer.tails(&tails);
             observer.tick(&self.state, &now);
+        }
+    }
+
+    /// Tells whoever watches of good samples that came without an event.
+    pub(super) fn tell_tails(&mut self) {
+        let now = count(&self.session.tails);
+        if now == self.told {
+            return;
+        }
+        self.told = now;
+        for observer in &mut self.parts.observers {
+            observer.tails(&self.session.tails);
         }
     }
 

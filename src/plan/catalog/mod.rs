@@ -4,10 +4,12 @@
 mod command;
 mod file;
 mod frigate;
+mod homeassistant;
 mod http;
 mod kubernetes;
 mod mqtt;
 mod network;
+mod proxmox;
 
 /// What a field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,10 +215,12 @@ pub const ENTRIES: &[&[Entry]] = &[
     command::ENTRIES,
     file::ENTRIES,
     frigate::ENTRIES,
+    homeassistant::ENTRIES,
     http::ENTRIES,
     kubernetes::ENTRIES,
     mqtt::ENTRIES,
     network::ENTRIES,
+    proxmox::ENTRIES,
 ];
 
 /// What an entry is unless it says otherwise.

@@ -148,7 +148,9 @@ rn_act() {
   rn_say begin
   rn_say begin >&2
   { head -c "$rn_limit" > "$rn_at/out"; exec cat; } < "$rn_at/p" > /dev/null 2>&1 &
+  rn_spools=$!
   { head -c "$rn_limit" > "$rn_at/err"; exec cat; } < "$rn_at/q" > /dev/null 2>&1 &
+  rn_spools="$rn_spools $!"
   tee "$rn_at/p" < "$rn_at/o" 2>/dev/null &
   rn_tees=$!
   tee "$rn_at/q" < "$rn_at/e" >&2 2>/dev/null &
@@ -174,6 +176,14 @@ rn_act() {
     done
   done
   kill $rn_tees 2>/dev/null
+  # Who settles reads the spool once the pipes are gone: it must have taken the last words by then.
+  rn_naps=20
+  for rn_spool in $rn_spools; do
+    while [ "$rn_naps" -gt 0 ] && rn_started "$rn_spool"; do
+      rn_nap
+      rn_naps=$((rn_naps - 1))
+    done
+  done
   rm -f "$rn_at/p" "$rn_at/q" "$rn_at/script"
   rn_sweep > /dev/null 2>&1
 }
@@ -208,6 +218,12 @@ rn_look() {
 
 # Gives back what an ended attempt left: its streams between the marks it would have written itself.
 rn_report() {
+  # The last words are still on their way into the spool while the wrapper is there: a few seconds, no longer.
+  rn_naps=50
+  while [ "$rn_naps" -gt 0 ] && [ -e "$rn_at/p" ] && rn_alive "$rn_wrapper" "$rn_wrapper_start"; do
+    rn_nap
+    rn_naps=$((rn_naps - 1))
+  done
   read -r rn_status < "$rn_at/exit"
   rn_say "was $rn_was"
   rn_say "was $rn_was" >&2

@@ -1,0 +1,257 @@
+//! The service over HTTP: the API, the page, metrics, health. One port, plain HTTP/1.1.
+//!
+//! Keeps P7 (no secret reaches a page, whatever a command writes is shown and not run) and P2 (an answer is given after
+//! the append it stands for). On loopback it is open to this machine; anywhere else a token is needed (`guard`).
+
+mod api;
+mod board;
+mod follow;
+mod guard;
+mod listen;
+mod metrics;
+mod pages;
+mod service;
+mod view;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use board::Board;
+pub use guard::is_private;
+pub use service::{PlanFile, Plans};
+
+use crate::driver::{Holder, Unresumed};
+use guard::{Guard, Refused};
+use service::{Problem, Service};
+
+/// The longest body of a request, in bytes: notes, names and variables.
+const BODY_MAX: usize = 64 * 1024;
+
+/// How long a request may take to be read and answered; who follows is answered at once and then told for ever.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the service is made of.
+pub struct Settings {
+    /// Whoever does not show this is refused.
+    pub token: Option<Vec<u8>>,
+    /// Plans that a run can be begun from.
+    pub plans: Option<Box<dyn Plans>>,
+    /// The state folder.
+    pub folder: PathBuf,
+}
+
+/// The service, on its port.
+pub struct Web {
+    service: Arc<Service>,
+    address: SocketAddr,
+    listening: JoinHandle<()>,
+}
+
+impl Web {
+    /// Begins to answer. `board` is what the holder's runs write on.
+    ///
+    /// # Errors
+    /// What the system says of the listener.
+    pub fn start(
+        listener: TcpListener,
+        holder: Arc<Holder>,
+        board: Arc<Board>,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+        let journal = settings.folder.display().to_string();
+        let guard = Guard::new(address.ip(), false, settings.token.as_deref(), &journal, random);
+        let service = Arc::new(Service::new(holder, board, guard, settings.plans, settings.folder));
+        let listening = tokio::spawn(listen::listen(listener, router(&service), service.closing()));
+        Ok(Self { service, address, listening })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every open run was taken on, but for these: from here on it is ready.
+    pub fn resumed(&self, left: &[Unresumed]) {
+        self.service.resumed(left);
+    }
+
+    /// Whether the journal answers.
+    pub async fn is_alive(&self) -> bool {
+        self.service.is_alive().await
+    }
+
+    /// Lets everybody go and answers no more.
+    pub async fn close(self) {
+        self.service.close();
+        drop(self.listening.await);
+    }
+}
+
+/// Every path of the API, for the document and its test.
+#[cfg(test)]
+const API: [&str; 14] = [
+    "/api/v1/live",
+    "/api/v1/plans",
+    "/api/v1/runs",
+    "/api/v1/runs/{run}",
+    "/api/v1/runs/{run}/events",
+    "/api/v1/runs/{run}/follow",
+    "/api/v1/runs/{run}/live",
+    "/api/v1/runs/{run}/rollback",
+    "/api/v1/runs/{run}/steps/{step}",
+    "/api/v1/runs/{run}/{word}",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/readyz",
+];
+
+fn router(service: &Arc<Service>) -> Router {
+    Router::new()
+        .route("/api/v1/live", get(api::live))
+        .route("/api/v1/plans", get(api::plans))
+        .route("/api/v1/runs", get(api::runs).post(api::begin))
+        .route("/api/v1/runs/{run}", get(api::run))
+        .route("/api/v1/runs/{run}/events", get(api::events))
+        .route("/api/v1/runs/{run}/follow", get(api::follow))
+        .route("/api/v1/runs/{run}/live", get(api::live_run))
+        .route("/api/v1/runs/{run}/rollback", get(api::way_back).post(api::say_rollback))
+        .route("/api/v1/runs/{run}/steps/{step}", get(api::why))
+        .route("/api/v1/runs/{run}/{word}", post(api::say))
+        .route("/healthz", get(api::healthz))
+        .route("/metrics", get(api::metrics))
+        .route("/openapi.json", get(api::openapi))
+        .route("/readyz", get(api::readyz))
+        .route("/", get(pages::runs))
+        .route("/begin", post(pages::begin))
+        .route("/icon.svg", get(pages::icon))
+        .route("/login", get(pages::login_page).post(pages::login))
+        .route("/logout", post(pages::logout))
+        .route("/page.js", get(pages::script))
+        .route("/style.css", get(pages::style))
+        .route("/runs/{run}", get(pages::run))
+        .route("/runs/{run}/events", get(pages::events))
+        .route("/runs/{run}/report.html", get(pages::paper))
+        .route("/runs/{run}/say/{word}", post(pages::say))
+        .route("/runs/{run}/steps/{step}/log/{place}", get(pages::log))
+        .route("/runs/{run}/sure/{word}", get(pages::sure))
+        .fallback(nothing)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(service), every))
+        .with_state(Arc::clone(service))
+}
+
+fn for_people(path: &str) -> bool {
+    !path.starts_with("/api/") && !matches!(path, "/healthz" | "/metrics" | "/openapi.json" | "/readyz")
+}
+
+async fn nothing(State(service): State<Arc<Service>>, headers: HeaderMap, request: Request) -> Response {
+    let problem = Problem::NotFound("there is nothing at this address".to_owned());
+    match for_people(request.uri().path()) {
+        true => pages::problem(&service, &headers, &problem, "/"),
+        false => problem.into_response(),
+    }
+}
+
+/// What every request goes through: who asks, its turn, its time; and every answer: what a browser may do with it.
+async fn every(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut answer = match admitted(&service, request.method(), request.headers(), &path) {
+        Ok(()) => in_turn(&service, request, next, &path).await,
+        Err(Refused::Token) if for_people(&path) && request.method() == Method::GET => {
+            Redirect::to("/login").into_response()
+        }
+        Err(refused) => {
+            let status = match refused {
+                Refused::Token => StatusCode::UNAUTHORIZED,
+                Refused::Host => StatusCode::MISDIRECTED_REQUEST,
+                Refused::Origin | Refused::Form => StatusCode::FORBIDDEN,
+            };
+            let mut answer = api::failure(status, refused.words());
+            if refused == Refused::Token {
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            answer
+        }
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn admitted(service: &Service, method: &Method, headers: &HeaderMap, path: &str) -> Result<(), Refused> {
+    let open = matches!(path, "/healthz" | "/readyz" | "/login" | "/style.css" | "/page.js" | "/icon.svg");
+    let session = match service.guard.needs_token() {
+        true => service.guard.session(headers, service.holder.now().wall_ms / 1_000),
+        false => None,
+    };
+    service.guard.admits(method, headers, session.as_ref(), open)
+}
+
+async fn in_turn(service: &Arc<Service>, request: Request, next: Next, path: &str) -> Response {
+    // A service manager asks these, and has to be answered whatever else is asked.
+    let first = matches!(path, "/healthz" | "/readyz");
+    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&service.requests).acquire_owned());
+    let turn = if first { None } else { Some(turn.await) };
+    if matches!(turn, Some(Err(_) | Ok(Err(_)))) {
+        let mut answer =
+            api::failure(StatusCode::SERVICE_UNAVAILABLE, "too many ask at once: ask again in a moment");
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        return answer;
+    }
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_| api::failure(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
+}
+
+/// What a browser may do with what it gets: nothing from elsewhere, no script but ours, no frame, no guess at types.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_path_of_the_api_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let mut paths: Vec<&str> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, API);
+    }
+
+    #[test]
+    fn every_template_is_one() {
+        drop(pages::Templates::new());
+    }
+}
