@@ -95,7 +95,8 @@ fn every_plan_shown_loads() {
                 var_files: &[],
                 required: Required::TakenAsPresent,
                 read: &|path| {
-                    let found = files.iter().find(|(name, _)| Path::new(path).ends_with(name));
+                    let path = Path::new(path.trim_end_matches('/'));
+                    let found = files.iter().find(|(name, _)| path.ends_with(name));
                     found
                         .map(|(_, text)| text.clone().into_bytes())
                         .ok_or_else(|| "it is not in the page".to_owned())

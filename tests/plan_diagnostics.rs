@@ -188,6 +188,18 @@ fn ids_and_needs() {
 }
 
 #[test]
+fn words_of_other_tools() {
+    let elsewhere = "name = \"b\"\ndescription = \"x\"\nif = true\ndepends_on = [\"a\"]\nrun = \"x\"\nundo = \"x\"\nrollback = \"x\"\n";
+    check("elsewhere_step", &step(elsewhere));
+    check("elsewhere_action", &forward("", r#"action = "shell", script = "x""#));
+    check("elsewhere_field", &forward("", r#"action = "command", cmd = "x", workdir = ".""#));
+    check("forward_a_string", &step("").replace(r#"{ action = "command", argv = ["true"] }"#, "\"echo hi\""));
+    check("argv_a_string", &forward("", r#"action = "command", argv = "echo hi""#));
+    let soak = "[[step]]\nid = \"s\"\nsoak = { for = \"3d\", every = \"5m\", max_failures = 1 }\n";
+    check("elsewhere_soak", &format!("{HEAD}{soak}verify = [{{ check = \"command\", argv = [\"x\"] }}]\n"));
+}
+
+#[test]
 fn what_a_step_has() {
     check("step_unknown_key", &step("verfy = []\ndescription = \"x\""));
     check("step_does_nothing", &format!("{HEAD}[[step]]\nid = \"a\"\nverify = []\n"));

@@ -233,6 +233,16 @@ fn a_step_that_a_compensation_undoes_has_its_bar() {
     assert!(shown.lines().last().unwrap().contains("undoing_check"), "{shown}");
 }
 
+#[test]
+fn a_gate_asks_nobody_on_the_way_back() {
+    let mut story = waiting(Verdict::Holds);
+    let asked = screen(&story, 80, story.told.len(), 1.0);
+    assert!(asked.lines().last().unwrap().starts_with("? stop-old"), "{asked}");
+    story.rollback(None, None);
+    let back = screen(&story, 80, story.told.len(), 1.0);
+    assert!(!back.contains("? stop-old"), "{back}");
+}
+
 /// The rows of bars, without what turns.
 fn bars(model: &Model) -> Vec<String> {
     let still = |line: &str| line.replacen(['|', '/', '-', '\\'], "*", 1);

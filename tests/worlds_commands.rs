@@ -145,6 +145,8 @@ fn a_terminal_of_any_size() {
         assert!(said.out.contains("exit 0"), "{columns}: {}", said.out);
         assert_eq!(house.read("log").lines().count(), 2 * (at + 1));
     }
+    let dumb = house.shell("TERM=dumb script -qec '$R status' /dev/null | cat -v");
+    assert!(dumb.out.contains("complete") && !dumb.out.contains("^["), "{}", dumb.out);
     for (name, columns, variables) in
         [("terminal_80", 80, "NO_COLOR=1"), ("terminal_200", 200, "NO_COLOR=1"), ("terminal_colour", 80, "")]
     {

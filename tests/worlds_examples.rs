@@ -24,6 +24,7 @@ fn every_example_is_valid_and_tried_here() {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".toml"))
         .collect();
     names.sort();
     let tried = [
@@ -31,6 +32,8 @@ fn every_example_is_valid_and_tried_here() {
         "file.toml",
         "hello.toml",
         "http.toml",
+        // By `tests/kubernetes/runs.rs`, which has a cluster.
+        "kubernetes.toml",
         "parallel.toml",
         "remote.toml",
         "soak.toml",
@@ -40,6 +43,11 @@ fn every_example_is_valid_and_tried_here() {
     let house = House::new();
     for name in &names {
         house.write(&format!("plans/{name}"), example(name));
+    }
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("plans/frigate")).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("plans/frigate/{}", entry.file_name().to_str().unwrap());
+        house.write(&name, fs::read_to_string(entry.path()).unwrap());
     }
     let said = house.shell("$R validate plans/*.toml");
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");

@@ -50,3 +50,25 @@ fn did_you_mean() {
         settings().bind(|| insta::assert_snapshot!(format!("near_{name}"), house.shown(&said)));
     }
 }
+
+#[test]
+fn words_of_other_tools() {
+    let house = House::new();
+    house.plan("hello", TWO);
+    for (name, words) in [
+        ("run", &["run", "plans/hello.toml"][..]),
+        ("undo", &["undo"]),
+        ("list", &["ls"]),
+        ("help", &["help", "apply"]),
+        ("plan", &["plans/hello.toml"]),
+        ("dry_run", &["apply", "plans/hello.toml", "--dry-run"]),
+        ("no_plan", &["apply"]),
+        ("other_plan", &["apply", "plans/helo.toml"]),
+        ("plan_by_name", &["apply", "hello"]),
+        ("folder", &["apply", "plans"]),
+    ] {
+        let said = house.run(words);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        settings().bind(|| insta::assert_snapshot!(format!("elsewhere_{name}"), house.shown(&said)));
+    }
+}

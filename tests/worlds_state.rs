@@ -55,6 +55,16 @@ fn no_journal() {
 }
 
 #[test]
+fn a_journal_further_up() {
+    let house = lived_in();
+    let here = house.path.join("plans");
+    let said = house.runner(&["status"]).current_dir(&here).output().unwrap();
+    let err = String::from_utf8(said.stderr).unwrap().replace(&house.path.display().to_string(), "[house]");
+    assert_eq!(said.status.code(), Some(2), "{err}");
+    insta::assert_snapshot!("no_journal_here", err);
+}
+
+#[test]
 fn a_newer_journal() {
     let house = lived_in();
     let version = house.path.join("state/journal/version");

@@ -85,6 +85,11 @@ trait Action: Send + Sync {
         None
     }
 
+    /// What can say beforehand whether there is what the action needs.
+    fn needs(&self) -> Option<&dyn Needs> {
+        None
+    }
+
     /// What can go back to what was there before.
     fn inverse(&self) -> Option<&dyn Inverse> {
         None
@@ -111,6 +116,21 @@ pub struct Foreseen {
     pub answer: Answer,
     /// What the action would change, as lines of text, secrets masked; empty: nothing, or that cannot be said.
     pub diff: String,
+}
+
+/// What an action needs and can be asked for before anything is done.
+trait Needs: Send + Sync {
+    /// Looks for all of it, that of the way back included. Changes nothing. Cancel-safe.
+    fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Vec<Need>>;
+}
+
+/// Something that an action needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What, in a few words.
+    pub what: String,
+    /// What was found; or what is missing, and what to do.
+    pub met: Result<String, String>,
 }
 
 /// An action's own way back.
@@ -147,8 +167,8 @@ const ACTIONS: &[(&str, &dyn Action)] = &[
     ("command", &command::Command),
     ("ssh", &ssh::Ssh),
     ("file", &file::File),
-    ("http", &http::Http),
     ("baseline", &baseline::Baseline),
+    ("http", &http::Http),
     ("homeassistant.repoint", &homeassistant::Repoint),
     ("homeassistant.restart", &homeassistant::Restart),
     ("kubernetes.apply", &kubernetes::Apply),
@@ -214,6 +234,14 @@ impl Actions {
                 let looked = self.probe(call);
                 Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
             }
+        }
+    }
+
+    /// Whether there is what the action needs, as far as that can be asked for beforehand. Cancel-safe.
+    pub fn needs(&self, call: Call) -> BoxFuture<'static, Vec<Need>> {
+        match find(&call.operation.name).ok().and_then(Action::needs) {
+            Some(needs) => needs.look(self.transport.clone(), call),
+            None => ready(Vec::new()),
         }
     }
 

@@ -108,7 +108,7 @@ struct Judged {
 
 impl Judged {
     fn read(fields: Fields<'_>) -> Result<Self, String> {
-        Ok(Self { allowed: fields.list("allow")?.unwrap_or_default(), strict: fields.flag("strict")? })
+        Ok(Self { allowed: fields.texts("allow")?, strict: fields.flag("strict")? })
     }
 
     fn answer(&self, look: &Look, report: &lint::Report) -> Answer {

@@ -42,7 +42,7 @@ pub(super) struct ApplyArgs {
     /// run is resumed.
     ///
     /// Example: runner apply plans/hello.toml --var folder=/tmp/elsewhere
-    #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_hint = clap::ValueHint::Other, value_parser = source::variable)]
     var: Vec<(String, String)>,
     /// Read variables from a TOML file; may be repeated
     ///
@@ -54,21 +54,21 @@ pub(super) struct ApplyArgs {
     /// The exit code is 0 then, and the run stays open: `apply` without it goes on.
     ///
     /// Example: runner apply plans/hello.toml --until greet
-    #[arg(long, value_name = "STEP", value_parser = step)]
+    #[arg(long, value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step)]
     until: Option<StepId>,
     /// Run a finished step again, edited or not; may be repeated
     ///
     /// Its probe is not looked at first. It keeps its pre-image, and what depends on it keeps its result.
     ///
     /// Example: runner apply plans/hello.toml --redo greet
-    #[arg(long, value_name = "STEP", value_parser = step)]
+    #[arg(long, value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step)]
     redo: Vec<StepId>,
     /// Keep the result of a finished step that was edited; may be repeated
     ///
     /// The edited definition is recorded, and the step does not run.
     ///
     /// Example: runner apply plans/hello.toml --keep greet
-    #[arg(long, value_name = "STEP", value_parser = step)]
+    #[arg(long, value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step)]
     keep: Vec<StepId>,
     /// Replace the compensation of a finished step, by approval; may be repeated
     ///
@@ -76,7 +76,7 @@ pub(super) struct ApplyArgs {
     /// it, and the command exits with 4; `-y` does not approve it.
     ///
     /// Example: runner apply plans/hello.toml --amend greet
-    #[arg(long, value_name = "STEP[@DIFF]", value_parser = edits::amend)]
+    #[arg(long, value_name = "STEP[@DIFF]", value_hint = clap::ValueHint::Other, value_parser = edits::amend)]
     amend: Vec<edits::Amend>,
     /// Go on with the newest run of this name, though its plan file lies elsewhere
     ///

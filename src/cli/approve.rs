@@ -22,7 +22,7 @@ pub(super) struct ApproveArgs {
     /// Why; recorded with the approval
     ///
     /// Example: runner approve delete-old --note "a week without a fault"
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_hint = clap::ValueHint::Other)]
     note: Option<String>,
 }
 

@@ -30,12 +30,12 @@ const OLDER_THAN: &str = "90d";
     was applied. Killed at any instant, a run is in the journal or in the archive.")]
 pub(super) struct ArchiveArgs {
     /// The runs; default: all that may be and are old enough
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     runs: Vec<String>,
     /// How long ago the run's last event must be
     ///
     /// Example: runner runs archive --older-than 1w
-    #[arg(long, value_name = "DURATION", default_value = OLDER_THAN, value_parser = duration, conflicts_with = "runs")]
+    #[arg(long, value_name = "DURATION", value_hint = clap::ValueHint::Other, default_value = OLDER_THAN, value_parser = duration, conflicts_with = "runs")]
     older_than: u64,
 }
 
@@ -48,12 +48,12 @@ pub(super) struct ArchiveArgs {
     run that is in the journal is archived first: `runner runs archive`.")]
 pub(super) struct PruneArgs {
     /// The archived runs; default: all that are old enough
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     runs: Vec<String>,
     /// How long ago the run's last event must be
     ///
     /// Example: runner runs prune --older-than 1w
-    #[arg(long, value_name = "DURATION", default_value = OLDER_THAN, value_parser = duration, conflicts_with = "runs")]
+    #[arg(long, value_name = "DURATION", value_hint = clap::ValueHint::Other, default_value = OLDER_THAN, value_parser = duration, conflicts_with = "runs")]
     older_than: u64,
     /// Keep so many of the newest archived runs of every plan, however old they are
     ///

@@ -46,6 +46,10 @@ pub(super) fn somebody_is_here() -> bool {
     stdin.is_terminal() && std::io::stderr().is_terminal() && ours
 }
 
+/// How a question is answered.
+const HOW: &str =
+    "`y` approves, `n` rejects: the step fails; both take a note behind them. `q` leaves it open.";
+
 /// What a person at this terminal wants.
 pub(super) enum Heard {
     /// A gate is answered.
@@ -60,6 +64,8 @@ pub(super) struct Asking {
     open: Option<watch::Receiver<Vec<Open>>>,
     lines: Option<mpsc::UnboundedReceiver<String>>,
     shown: Option<Open>,
+    /// It was said how questions are answered.
+    told: bool,
     /// Answered here; the screen may not have heard of it yet.
     answered: Option<Open>,
 }
@@ -67,7 +73,7 @@ pub(super) struct Asking {
 impl Asking {
     /// Asks what the screen hears of, if somebody is to be asked there.
     pub(super) fn new(shared: &Shared) -> Self {
-        Self { open: shared.questions(), lines: None, shown: None, answered: None }
+        Self { open: shared.questions(), lines: None, shown: None, told: false, answered: None }
     }
 
     /// The next thing that a person says. Never comes where nobody is asked. Cancel-safe.
@@ -81,6 +87,9 @@ impl Asking {
             if !still {
                 self.shown = now.first().cloned();
                 if self.shown.is_some() {
+                    if !std::mem::replace(&mut self.told, true) {
+                        shared.note(HOW);
+                    }
                     // What was typed before the question is no answer to it.
                     rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush).ok();
                 }
@@ -115,9 +124,7 @@ impl Asking {
                     self.open = None;
                     return Heard::Leaves;
                 }
-                _ => shared.note(
-                    "`y` approves, `n` rejects: the step fails; both take a note behind them. `q` leaves it open.",
-                ),
+                _ => shared.note(HOW),
             }
         }
     }

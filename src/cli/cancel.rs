@@ -19,7 +19,7 @@ use crate::saga::{self, Command, Refusal, Terms};
     A cancelled run can still be rolled back.")]
 pub(super) struct CancelArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
 }
 

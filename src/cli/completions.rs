@@ -9,9 +9,10 @@ use crate::report::exit;
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner completions bash > ~/.local/share/bash-completion/completions/runner\n  \
-    runner completions zsh > ~/.zfunc/_runner      (a folder that is in $fpath)\n  \
+    runner completions zsh > ~/.zfunc/_runner\n  \
     runner completions fish > ~/.config/fish/completions/runner.fish\n\n\
-    A new shell knows them.")]
+    Make the folder first where there is none (`mkdir -p`). A new shell knows them; zsh once its folder is in \
+    `fpath` and `compinit` runs, in ~/.zshrc: `fpath+=(~/.zfunc); autoload -U compinit && compinit`.")]
 pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL", value_enum)]

@@ -38,7 +38,7 @@ pub(super) struct DoctorArgs {
     /// Set a variable; may be repeated
     ///
     /// Example: runner doctor plans/hello.toml --var folder=/tmp/elsewhere
-    #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_hint = clap::ValueHint::Other, value_parser = source::variable)]
     var: Vec<(String, String)>,
     /// Read variables from a TOML file; may be repeated
     ///
@@ -71,6 +71,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
     let newest = newest(session, &file, &folder).await?;
     let mut all = vec![Seen::of(format!("state folder `{}`", folder.display()), state_folder(&folder))];
     let bodies = Bodies::at(&folder);
+    let mut loaded = None;
     let state = if args.rollback {
         let Some(state) = newest else {
             return Err(Fail::usage(format!("there is no run of the plan `{}` to roll back", file.path()))
@@ -85,17 +86,19 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
         state
     } else {
         let given = newest.map(|state| state.definition.given.clone()).unwrap_or_default();
-        let loaded = file.load(session, &given, Required::MustBeGiven)?;
+        let loaded = loaded.insert(file.load(session, &given, Required::MustBeGiven)?);
         let run = crate::plan::RunId::new(loaded.definition.name.clone(), 1);
         let now = driver::Clock::now(&driver::SystemClock::new());
-        driver::unopened(run, loaded.definition, now).map_err(|error| Fail::unexpected(error.to_string()))?
+        driver::unopened(run, loaded.definition.clone(), now)
+            .map_err(|error| Fail::unexpected(error.to_string()))?
     };
     let eyes = Eyes::open()?;
-    let survey = eyes.survey(&state.definition, bodies, None, None);
+    let survey = eyes.survey(&state.definition, bodies, loaded.as_ref(), None);
     secrets(&state.definition, &survey, args.rollback, &mut all);
     let operations = operations(&state, args.rollback);
     here(&state, &operations, &mut all);
     hosts(&state, &survey, &operations, &mut all).await;
+    needs(&state, &survey, args.rollback, &mut all).await;
     if args.rollback {
         ready(&state, &survey, &mut all).await;
     }
@@ -282,6 +285,16 @@ async fn hosts(
             }
         };
         all.push(Seen::of(format!("host `{host}`"), found));
+    }
+}
+
+/// Whether the actions have the rights that they need, as far as a system can be asked for them.
+async fn needs(state: &State, survey: &Survey<House>, rollback: bool, all: &mut Vec<Seen>) {
+    let undo: BTreeSet<StepId> = state.to_undo(None).into_iter().collect();
+    let steps = state.definition.steps.iter().filter(|step| !rollback || undo.contains(&step.id));
+    for step in steps {
+        let needs = survey.needs(state, step).await;
+        all.extend(needs.into_iter().map(|need| Seen::of(need.what, need.met)));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::saga::{self, End, State};
     that can be known: it frees a resource that the step took, or its action changes the same target. Exits 0 when it could answer, whatever the answer is.")]
 pub(super) struct DriftArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
 }
 

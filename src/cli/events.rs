@@ -19,7 +19,7 @@ use crate::serve::{Answer, Client, ClientError, Request};
 #[command(after_long_help = "Examples:\n  runner events hello\n  runner --json events --follow | jq .")]
 pub(super) struct EventsArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// Go on until the run rests
     ///

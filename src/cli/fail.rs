@@ -111,6 +111,13 @@ pub(super) fn lines(text: &str) -> String {
     text.split('\n').map(report::text_line).collect::<Vec<_>>().join("\n")
 }
 
+/// The nearest state folder with a journal in it above the current folder.
+fn above() -> Option<std::path::PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    let mut states = here.ancestors().map(|above| above.join("state"));
+    states.find(|state| state.join("journal").is_dir())
+}
+
 /// Who owns the nearest folder above `path` that can be looked at.
 fn owner(path: &Path) -> String {
     use std::os::unix::fs::MetadataExt;
@@ -211,10 +218,17 @@ impl From<JournalError> for Fail {
         let help = match &error {
             JournalError::NotFound { .. } => {
                 let fail = Fail::usage(chain(&error));
-                return fail.help(
-                    "name the state folder with `--state DIR`, or run it where `state/` is; `runner apply PLAN` makes \
-                     one and says where",
-                );
+                return fail.help(match above() {
+                    Some(state) => format!(
+                        "there is one in `{}`: run the command in `{}`, or give `--state {}`",
+                        state.display(),
+                        state.parent().unwrap_or(&state).display(),
+                        report::shell_word(&state.display().to_string()),
+                    ),
+                    None => "name the state folder with `--state DIR`, or run it where `state/` is; `runner apply \
+                             PLAN` makes one and says where"
+                        .to_owned(),
+                });
             }
             JournalError::NotAFolder { .. } => {
                 return Fail::usage(chain(&error)).help("name another folder with `--state DIR`");

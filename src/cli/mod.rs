@@ -41,6 +41,7 @@ mod verify;
 mod watch;
 mod why;
 mod wish;
+mod wrong;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -103,7 +104,7 @@ struct Global {
     verbose: u8,
     /// When to use colours
     ///
-    /// `auto` uses them on a terminal, unless NO_COLOR is set and not empty.
+    /// `auto` uses them on a terminal, unless NO_COLOR is set and not empty, or TERM is `dumb`.
     ///
     /// Example: runner --color always status | less -R
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Global options")]
@@ -203,7 +204,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
     let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, &arguments),
+        Err(mut error) => {
+            wrong::meant(&mut error);
+            return usage(&error, &arguments);
+        }
     };
     let session = Session::new(&cli.global, let_go);
     let runtime = runtime(&cli.command);

@@ -37,7 +37,7 @@ pub(super) struct PlanArgs {
     /// Set a variable; may be repeated
     ///
     /// Example: runner plan plans/hello.toml --var folder=/tmp/elsewhere
-    #[arg(long, value_name = "NAME=VALUE", value_parser = source::variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_hint = clap::ValueHint::Other, value_parser = source::variable)]
     var: Vec<(String, String)>,
     /// Read variables from a TOML file; may be repeated
     ///

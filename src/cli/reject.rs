@@ -21,7 +21,7 @@ pub(super) struct RejectArgs {
     /// Why; recorded with the answer
     ///
     /// Example: runner reject delete-old --note "two cameras are missing"
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_hint = clap::ValueHint::Other)]
     note: Option<String>,
 }
 

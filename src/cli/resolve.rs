@@ -18,13 +18,14 @@ use crate::saga::{Command, State};
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner resolve hello-1 greet --as done\n  \
-    runner resolve hello-1 greet --as done --output text=hello")]
+    runner resolve hello-1 greet --as done --output text=hello\n\n\
+    It records what you saw and starts nothing: `runner apply` goes on with the run, or `runner rollback`.")]
 pub(super) struct ResolveArgs {
     /// The run, or a plan's name for its newest
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: String,
     /// The step
-    #[arg(value_name = "STEP", value_parser = step)]
+    #[arg(value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step)]
     step: StepId,
     /// What became of it
     ///
@@ -36,7 +37,7 @@ pub(super) struct ResolveArgs {
     /// The value is JSON, or else text.
     ///
     /// Example: runner resolve hello-1 greet --as done --output text=hello
-    #[arg(long, value_name = "NAME=VALUE", value_parser = super::source::variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_hint = clap::ValueHint::Other, value_parser = super::source::variable)]
     output: Vec<(String, String)>,
 }
 
@@ -88,13 +89,15 @@ async fn record(session: &Session, args: &ResolveArgs, access: &Access) -> Resul
         Err(Said::Failed(fail)) => return Err(fail),
     }
     let word = if done { "done" } else { "undone" };
+    let state = history::state(access.history(), access.bodies(), &run).await?;
     if session.json {
         wish::told(session, "resolve", &run, Some(&args.step), "", None);
     }
     session.tell(&format!(
-        "Step `{}` of run `{run}` counts as {word}. `runner apply` goes on with the run, `runner rollback {run}` \
+        "Step `{}` of run `{run}` counts as {word}. `runner apply {}` goes on with the run, `runner rollback {run}` \
          undoes it.\n",
-        args.step
+        args.step,
+        report::shell_word(&report::text_line(&state.definition.path)),
     ));
-    Ok(history::state(access.history(), access.bodies(), &run).await?)
+    Ok(state)
 }

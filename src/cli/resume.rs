@@ -13,7 +13,7 @@ use crate::saga::Command;
 )]
 pub(super) struct ResumeArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
 }
 

@@ -26,14 +26,14 @@ use crate::saga::{self, Command, Refusal, State, Terms};
     it was there before, stays. Stopped or cut off, the same command goes on.")]
 pub(super) struct RollbackArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// Undo only what came after this step, and leave the run open
     ///
     /// `runner apply` goes forward again from there.
     ///
     /// Example: runner rollback hello --to greet
-    #[arg(long, value_name = "STEP", value_parser = step)]
+    #[arg(long, value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step)]
     to: Option<StepId>,
     /// Undo this many steps at once where the order allows it
     ///
@@ -201,5 +201,5 @@ fn confirmed(session: &Session, state: &State, args: &RollbackArgs) -> Result<bo
         return Ok(true);
     }
     let names: Vec<String> = undo.iter().map(|step| format!("`{step}`")).collect();
-    edits::yes(&format!("Undo, in this order: {}. Go on? [y/N] ", names.join(", ")))
+    edits::yes(&format!("Undo of {}, in this order: {}. Go on? [y/N] ", state.run, names.join(", ")))
 }

@@ -45,10 +45,12 @@ pub(super) fn terminal_size() -> report::Size {
 impl Session {
     pub(super) fn new(global: &Global, let_go: fn()) -> Self {
         let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        // A dumb terminal cannot take back what is drawn, and shows colours as rubbish.
+        let able = environment("TERM").is_none_or(|term| term != "dumb");
         let wanted = |terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && environment("NO_COLOR").is_none(),
+            Color::Auto => terminal && able && environment("NO_COLOR").is_none(),
         };
         let width =
             rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
@@ -60,8 +62,7 @@ impl Session {
             verbose: global.verbose,
             color: wanted(out) && !global.json,
             color_err: wanted(err),
-            // A dumb terminal cannot take back what is drawn.
-            terminal: out && err && environment("TERM").is_none_or(|term| term != "dumb"),
+            terminal: out && err && able,
             width: width.filter(|&width| width >= 40).unwrap_or(100),
             let_go,
             leaps: None,

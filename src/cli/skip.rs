@@ -22,7 +22,7 @@ pub(super) struct SkipArgs {
     /// Why; recorded, because whoever comes later will ask
     ///
     /// Example: runner skip warm-cache --note "warm already"
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_hint = clap::ValueHint::Other)]
     note: String,
 }
 

@@ -27,14 +27,24 @@ pub(super) fn variable(text: &str) -> Result<(String, String), String> {
 impl PlanFile {
     /// Reads a plan file and the var files for it; at most as much as a plan may have.
     pub(super) fn read(path: &Path, vars: &[(String, String)], var_files: &[PathBuf]) -> Result<Self, Fail> {
-        let whole = std::fs::canonicalize(path).map_err(|error| fail::file("plan", path, &error))?;
+        let whole = std::fs::canonicalize(path).map_err(|error| {
+            let fail = fail::file("plan", path, &error);
+            let absent = error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err();
+            if absent { fail.help(not_there(path)) } else { fail }
+        })?;
         if whole.to_str().is_none() {
             let shown = path.display();
             return Err(
                 Fail::usage(format!("the path `{shown}` is not UTF-8")).help("rename the file or its folder")
             );
         }
-        let text = bounded(&whole, PLAN_MAX + 1).map_err(|error| fail::file("plan", path, &error))?;
+        let text = bounded(&whole, PLAN_MAX + 1).map_err(|error| {
+            let fail = fail::file("plan", path, &error);
+            match named(&plans_in(&[path])).filter(|_| error.kind() == std::io::ErrorKind::IsADirectory) {
+                Some(plans) => fail.help(format!("name the file in it: {plans}")),
+                None => fail,
+            }
+        })?;
         let mut texts = Vec::new();
         for path in var_files {
             let bytes = bounded(path, PLAN_MAX + 1).map_err(|error| fail::file("var file", path, &error))?;
@@ -118,6 +128,46 @@ pub(super) fn why_not(error: &std::io::Error) -> String {
         std::io::ErrorKind::InvalidInput => "it is a pipe or a device, not a file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
         _ => error.to_string(),
+    }
+}
+
+/// How many plans a message names at most.
+const NAMED_MAX: usize = 8;
+
+/// The plans that somebody could have meant: `.toml` files in these folders and in `plans/` within them, by name, as
+/// they are written from here. Never fails: a folder that cannot be read has none.
+pub(super) fn plans_in(folders: &[&Path]) -> Vec<String> {
+    let each = folders.iter().flat_map(|folder| [folder.to_path_buf(), folder.join("plans")]);
+    let files = each.filter_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+        let entries = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+        Some(entries.filter(|path| path.extension().is_some_and(|end| end == "toml") && path.is_file()))
+    });
+    let shown = files
+        .flatten()
+        .filter_map(|path| Some(path.strip_prefix("./").unwrap_or(&path).to_str()?.to_owned()));
+    let sorted: std::collections::BTreeSet<String> = shown.collect();
+    sorted.into_iter().collect()
+}
+
+/// Names of plans for a message; nothing where there are none, or too many to help.
+pub(super) fn named(plans: &[String]) -> Option<String> {
+    let named: Vec<String> = plans.iter().map(|plan| format!("`{plan}`")).collect();
+    (1..=NAMED_MAX).contains(&plans.len()).then(|| named.join(", "))
+}
+
+/// What to do about a plan that is not at `path`.
+pub(super) fn not_there(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let plans = plans_in(&[Path::new(""), folder]);
+    let stem = |text: &str| Path::new(text).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let wanted = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stems: Vec<String> = plans.iter().filter_map(|plan| stem(plan)).collect();
+    let near = plan::did_you_mean(&wanted, stems.iter().map(String::as_str));
+    let near = near.and_then(|near| plans.iter().find(|plan| stem(plan).as_deref() == Some(near)));
+    match near {
+        Some(near) => format!("did you mean `{near}`? A path is relative to the current folder"),
+        None => "check the path; it is relative to the current folder".to_owned(),
     }
 }
 

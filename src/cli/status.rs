@@ -16,7 +16,7 @@ use crate::saga::{Event, State, What, fold};
 )]
 pub(super) struct StatusArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// Show it until it rests
     ///

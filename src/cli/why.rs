@@ -19,10 +19,10 @@ use crate::report::{self, Traces, exit};
 )]
 pub(super) struct WhyArgs {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// The step
-    #[arg(value_name = "STEP", value_parser = step, required = true)]
+    #[arg(value_name = "STEP", value_hint = clap::ValueHint::Other, value_parser = step, required = true)]
     step: Option<StepId>,
 }
 

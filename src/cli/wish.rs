@@ -44,10 +44,10 @@ pub(super) struct Recorded {
 #[derive(Debug, clap::Args)]
 pub(super) struct RunStep {
     /// The run, or a plan's name for its newest; default: the newest run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::Other)]
     run: Option<String>,
     /// The step
-    #[arg(value_name = "STEP", required = true, value_parser = near::step)]
+    #[arg(value_name = "STEP", value_hint = clap::ValueHint::Other, required = true, value_parser = near::step)]
     step: StepId,
 }
 

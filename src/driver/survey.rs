@@ -14,7 +14,7 @@ use futures_util::stream;
 use super::render::Renderer;
 use super::secrets::{SecretError, Secrets};
 use super::world::World;
-use crate::action::Call;
+use crate::action::{Call, Foreseen, Need};
 use crate::check::Look;
 use crate::journal::Bodies;
 use crate::plan::recorded::{Definition, Operation, Step};
@@ -79,6 +79,23 @@ impl<W: World> Survey<W> {
         named.collect()
     }
 
+    /// Whether there is what a step's action needs and what can be asked for beforehand: rights, by and large. Changes
+    /// nothing. May be dropped.
+    pub async fn needs(&self, state: &State, step: &Step) -> Vec<Need> {
+        let unknown = |what: &str, why: String| vec![Need { what: what.to_owned(), met: Err(why) }];
+        let Some(operation) = &step.forward else { return Vec::new() };
+        let what = described(operation);
+        match self.rendered_probe(state, step, operation) {
+            Ok(call) => {
+                let limit = call.timeout;
+                let asked = tokio::time::timeout(limit + GRACE, self.world.needs(call));
+                asked.await.unwrap_or_else(|_| unknown(&what, late(limit).reason))
+            }
+            // Reported with the secrets, or not known before a step has run.
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Looks at everything at once, at most `LOOKS_MAX` checks at a time; the findings stand in the order of the
     /// questions. May be dropped.
     pub async fn look(&self, state: &State, questions: Vec<Glance>) -> Vec<Finding> {
@@ -111,7 +128,8 @@ impl<W: World> Survey<W> {
             let operation = check.or_else(|| state.step(&step).and_then(|(step, _)| step.forward.clone()));
             let told = |operation: &Operation| (self.text(state, &described(operation)), place(operation));
             let (check, place) = operation.as_ref().map(told).unwrap_or_default();
-            Finding { step, purpose, check, place, answer: Answer::new(Verdict::Unknown, why) }
+            let answer = Answer::new(Verdict::Unknown, why);
+            Finding { step, purpose, check, place, answer, diff: String::new() }
         });
         findings.extend(late.collect::<Vec<_>>());
         findings
@@ -125,7 +143,7 @@ impl<W: World> Survey<W> {
             Ok(look) => within(look.timeout, self.world.look(look)).await,
             Err(why) => Answer::new(Verdict::Unknown, why),
         };
-        Finding { step, purpose, check, place, answer }
+        Finding { step, purpose, check, place, answer, diff: String::new() }
     }
 
     /// Asks the action's own probe, as a run does for a step without a check of its own.
@@ -134,14 +152,19 @@ impl<W: World> Survey<W> {
         let Some((recorded, operation)) = found else {
             let answer =
                 Answer::new(Verdict::Unknown, format!("step `{step}` does nothing that could be looked at"));
-            return Finding { step, purpose, check: String::new(), place: String::new(), answer };
+            let (check, place, diff) = Default::default();
+            return Finding { step, purpose, check, place, answer, diff };
         };
         let (check, place) = (self.text(state, &described(operation)), place(operation));
         let answer = match self.rendered_probe(state, recorded, operation) {
-            Ok(call) => within(call.timeout, self.world.probe(call)).await,
-            Err(why) => Answer::new(Verdict::Unknown, why),
+            Ok(call) => {
+                let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call.clone()));
+                asked.await.unwrap_or_else(|_| unseen(late(call.timeout)))
+            }
+            Err(why) => unseen(Answer::new(Verdict::Unknown, why)),
         };
-        Finding { step, purpose, check, place, answer }
+        let Foreseen { answer, diff } = answer;
+        Finding { step, purpose, check, place, answer, diff }
     }
 
     /// The look, or why there is none.
@@ -186,6 +209,14 @@ impl<W: World> Survey<W> {
 async fn within(limit: Duration, asked: impl Future<Output = Answer>) -> Answer {
     match tokio::time::timeout(limit + GRACE, asked).await {
         Ok(answer) => answer,
-        Err(_) => Answer::new(Verdict::Unknown, format!("no answer within {} s", limit.as_secs().max(1))),
+        Err(_) => late(limit),
     }
+}
+
+fn late(limit: Duration) -> Answer {
+    Answer::new(Verdict::Unknown, format!("no answer within {} s", limit.as_secs().max(1)))
+}
+
+fn unseen(answer: Answer) -> Foreseen {
+    Foreseen { answer, diff: String::new() }
 }

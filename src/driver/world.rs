@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::action::{Actions, Call, PreImage};
+use crate::action::{Actions, Call, Foreseen, Need, PreImage};
 use crate::check::{Checks, Look};
 use crate::saga::{Answer, Outcome, Settlement, Verdict};
 use crate::transport::Transport;
@@ -21,6 +21,16 @@ pub trait World: Send + Sync + 'static {
     fn probe(&self, call: Call) -> BoxFuture<'static, Answer> {
         let reason = format!("the action `{}` has no probe here", call.operation.name);
         Box::pin(std::future::ready(Answer::new(Verdict::Unknown, reason)))
+    }
+    /// The same with what the action would change, for somebody who reads. May be dropped.
+    fn foresee(&self, call: Call) -> BoxFuture<'static, Foreseen> {
+        let looked = self.probe(call);
+        Box::pin(async move { Foreseen { answer: looked.await, diff: String::new() } })
+    }
+    /// Whether there is what the action needs and what can be asked for beforehand. May be dropped.
+    fn needs(&self, call: Call) -> BoxFuture<'static, Vec<Need>> {
+        drop(call);
+        Box::pin(std::future::ready(Vec::new()))
     }
     /// What the call would change, in words that are equal for equal targets; `None`: it cannot be undone by itself.
     ///
@@ -75,6 +85,14 @@ impl World for House {
 
     fn probe(&self, call: Call) -> BoxFuture<'static, Answer> {
         self.actions.probe(call)
+    }
+
+    fn foresee(&self, call: Call) -> BoxFuture<'static, Foreseen> {
+        self.actions.foresee(call)
+    }
+
+    fn needs(&self, call: Call) -> BoxFuture<'static, Vec<Need>> {
+        self.actions.needs(call)
     }
 
     fn target(&self, call: &Call) -> Result<Option<String>, String> {

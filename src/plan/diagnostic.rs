@@ -304,13 +304,53 @@ pub fn did_you_mean<'k>(text: &str, known: impl IntoIterator<Item = &'k str>) ->
         .map(|(_, name)| name)
 }
 
+/// What people write who know another tool, and what it is called in a plan: the first of these that is known there.
+const ELSEWHERE: &[(&[&str], &[&str])] = &[
+    (&["depends_on", "depends", "dependencies", "requires", "after"], &["needs"]),
+    (&["name"], &["id"]),
+    (&["title", "description", "desc", "label"], &["summary"]),
+    (&["if", "condition", "only_if"], &["when"]),
+    (&["run", "exec", "execute", "do", "up", "action", "command", "cmd"], &["forward", "argv"]),
+    (&["args", "arguments", "entrypoint"], &["argv"]),
+    (&["shell", "sh", "bash"], &["script", "command"]),
+    (&["exec", "run", "local"], &["command"]),
+    (&["key", "ssh_key", "private_key"], &["identity_file"]),
+    (&["copy", "template", "write"], &["file"]),
+    (&["curl", "request", "get"], &["http"]),
+    (&["undo", "rollback", "revert", "down", "backward", "compensation"], &["compensate"]),
+    (&["check", "checks", "test", "assert"], &["verify"]),
+    (&["tries", "max_attempts"], &["retry", "attempts"]),
+    (&["confirm", "approval", "ask"], &["approve"]),
+    (&["steps", "task", "tasks"], &["step"]),
+    (&["variables", "params"], &["vars"]),
+    (&["workdir", "working_dir", "dir", "chdir"], &["cwd"]),
+    (&["environment"], &["env"]),
+    (&["input"], &["stdin"]),
+    (&["max_failures", "failures"], &["max_consecutive_failures"]),
+    (&["interval", "period"], &["every"]),
+    (&["duration"], &["for"]),
+    (&["dest", "destination"], &["path"]),
+    (&["src"], &["source"]),
+    (&["text", "data"], &["content", "body"]),
+    (&["user", "hostname", "ip", "host"], &["address"]),
+    (&["uri"], &["url"]),
+];
+
+/// What a word of another tool is called here, if that is known in this place.
+fn called_here<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
+    let mut called = ELSEWHERE.iter().filter(|(words, _)| words.contains(&text)).flat_map(|(_, here)| *here);
+    called.find_map(|here| known.iter().copied().find(|name| name == here))
+}
+
 /// Names shown in one help text at most.
 const NAMES_SHOWN_MAX: usize = 12;
 
 /// A help text for an unknown name: the nearest known one, else the known ones.
 pub(super) fn help_for<'k>(what: &str, text: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let mut known: Vec<&str> = known.into_iter().collect();
-    if let Some(near) = did_you_mean(text, known.iter().copied()) {
+    let elsewhere =
+        matches!(what, "keys" | "actions" | "checks").then(|| called_here(text, &known)).flatten();
+    if let Some(near) = elsewhere.or_else(|| did_you_mean(text, known.iter().copied())) {
         return format!("did you mean `{near}`?");
     }
     if known.is_empty() {

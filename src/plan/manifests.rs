@@ -145,6 +145,16 @@ fn take(document: Value, source: &str, at: &str, all: &mut Vec<Manifest>, wrong:
         return;
     }
     let metadata = fields.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    for key in ["name", "namespace"] {
+        if metadata.get(key).is_some_and(|value| !value.is_string() && !value.is_null()) {
+            let value = &metadata[key];
+            wrong.push(format!(
+                "{at} ({kind}) has a `metadata.{key}` that is no text but `{value}`: quote it, as \
+                 YAML 1.1 takes `y`, `n`, `on`, `off` and numbers for something else"
+            ));
+            return;
+        }
+    }
     let Some(name) = text(&metadata, "name").filter(|name| !name.is_empty()) else {
         let why = match metadata.contains_key("generateName") {
             true => "has a `generateName`: what it makes could not be found again, so give it a `name`",
@@ -178,7 +188,7 @@ mod tests {
         read(text.as_bytes()).unwrap_err().join("\n")
     }
 
-    const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a, namespace: n }\n";
+    const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a, namespace: ns }\n";
 
     #[test]
     fn files_and_documents_are_told_apart() {
@@ -189,7 +199,7 @@ mod tests {
         ];
         let all = read(&joined(&files)).unwrap();
         let found: Vec<_> = all.iter().map(|one| (one.source.as_str(), one.shown())).collect();
-        assert_eq!(found, [("a.yaml", "ConfigMap n/a".to_owned()), ("b.yaml", "ConfigMap b".to_owned())]);
+        assert_eq!(found, [("a.yaml", "ConfigMap ns/a".to_owned()), ("b.yaml", "ConfigMap b".to_owned())]);
         assert_eq!(all[1].value["data"]["s"], "# Source: no\n---\n");
         let several = format!("{MAP}---\n---\n{}", MAP.replace("name: a", "name: b"));
         assert_eq!(read(several.as_bytes()).unwrap().len(), 2);
@@ -220,8 +230,13 @@ mod tests {
         assert!(wrong("kind: X\n").contains("has no `apiVersion` and `kind`"));
         assert!(wrong("apiVersion: v1\nkind: X\nmetadata: { generateName: a- }\n").contains("generateName"));
         assert!(wrong("apiVersion: v1\nkind: X\nmetadata: { name: a, uid: u }\n").contains("`metadata.uid`"));
-        assert!(wrong(&format!("{MAP}---\n{MAP}")).contains("has ConfigMap n/a a second time"));
+        assert!(wrong(&format!("{MAP}---\n{MAP}")).contains("has ConfigMap ns/a a second time"));
         assert!(wrong("a: 1\na: 2\n").contains("duplicate"));
+        let surprise = wrong("apiVersion: v1\nkind: X\nmetadata: { name: a, namespace: n }\n");
+        assert!(
+            surprise.contains("has a `metadata.namespace` that is no text but `false`: quote it"),
+            "{surprise}"
+        );
         assert!(wrong("").contains("no object"));
         assert!(read(b"\xff").is_err());
     }

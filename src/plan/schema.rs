@@ -267,6 +267,13 @@ fn field_takes(field: &Field) -> Value {
             (or_expression(json!({ "type": "integer", "minimum": 0, "maximum": most })), Some(json!(1)))
         }
     };
+    // The same type, and another thing under these names.
+    let example = match field.name {
+        "all" | "any" => Some(json!(["10.0.0.7"])),
+        "ca_file" => Some(json!("files/ca.pem")),
+        "source" => Some(json!("files/config.yml")),
+        _ => example,
+    };
     if let Some(example) = example {
         schema["examples"] = json!([example]);
     }

@@ -85,7 +85,7 @@ fn takes(claim: &Claim) -> String {
 
 /// What `apply` would do now, for people.
 pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
-    let Outlook { plan, run, seq, note, amendment, ahead, findings: _, secrets } = *outlook;
+    let Outlook { plan, run, seq, note, amendment, ahead, findings, secrets } = *outlook;
     let what = match run {
         Some(run) => format!("run {run} (event {seq})"),
         None => "a new run".to_owned(),
@@ -131,6 +131,10 @@ pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
             below(format!("soaks for {} of good time", duration(soak)));
         }
         back(step).into_iter().for_each(&mut below);
+        let probed = findings.iter().filter(|finding| finding.step == step.step);
+        for line in probed.flat_map(|finding| finding.diff.lines()) {
+            text.push_str(&format!("{indent}  {}\n", guard::line(line)));
+        }
     }
     if let Some(step) = &ahead.point_of_no_return {
         text.push_str(&format!("\nPoint of no return: step `{step}`.\n"));

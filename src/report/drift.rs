@@ -127,12 +127,16 @@ pub fn drift_text(seen: &Seen<'_>, look: &Look) -> String {
         }
         for finding in findings.iter().filter(|finding| finding.step == *step) {
             text.push_str(&format!("      {}\n", finding_text(finding)));
+            for line in finding.diff.lines() {
+                text.push_str(&format!("        {}\n", guard::line(line)));
+            }
         }
     }
-    if of(Drift::Drifted) > 0 {
+    if let Some((step, _)) = drift.iter().find(|(_, found)| *found == Drift::Drifted) {
+        let plan = guard::shell_word(&guard::line(&state.definition.path));
         text.push_str(&format!(
             "\nNothing was changed. A finished step never runs again by itself: mend it by hand, or run it \
-             again with `runner apply PLAN --redo STEP`.\n  `runner why {0} STEP` says what decided a step\n",
+             again with `runner apply {plan} --redo {step}`.\n  `runner why {} {step}` says what decided it\n",
             state.run
         ));
     }

@@ -35,7 +35,7 @@ pub fn ending(state: &State, asked: Asked, look: &Look, context: &Context<'_>) -
         let (rest, at) = (duration(wake_ms), time(&at, &TimeZone::UTC));
         blocks.push(format!("There is something to do again in {rest}, at {at}."));
     }
-    let ways = ways(state, &stands, context);
+    let ways = ways(state, &stands, asked, context);
     if !ways.is_empty() {
         let each = ways.iter().map(|(what, command)| format!("  {what}:\n      {command}"));
         blocks.push(format!("Ways forward:\n{}", each.collect::<Vec<_>>().join("\n")));
@@ -111,6 +111,17 @@ fn undone(state: &State) -> String {
     }
 }
 
+/// Whether a step is under way.
+fn in_flight(status: &Status) -> bool {
+    matches!(
+        status,
+        Status::Running { .. }
+            | Status::Verifying(_)
+            | Status::Compensating { .. }
+            | Status::UndoingCheck { .. }
+    )
+}
+
 /// A run that is not over: what it waits for.
 fn open(state: &State, asked: Asked) -> String {
     let run = &state.run;
@@ -132,15 +143,7 @@ fn open(state: &State, asked: Asked) -> String {
     let asking = with(&|status| matches!(status, Status::AwaitingApproval));
     let soaking = with(&|status| matches!(status, Status::Soaking(_)));
     let cut = with(&|status| matches!(status, Status::Interrupted(_)));
-    let flying = with(&|status| {
-        matches!(
-            status,
-            Status::Running { .. }
-                | Status::Verifying(_)
-                | Status::Compensating { .. }
-                | Status::UndoingCheck { .. }
-        )
-    });
+    let flying = with(&in_flight);
     let verb = |steps: &[StepId], one: &str, many: &str| {
         if steps.len() == 1 { one.to_owned() } else { many.to_owned() }
     };
@@ -271,7 +274,7 @@ fn asked_for(step: &StepId, gate: &GateState, assume_yes: bool) -> Vec<String> {
 }
 
 /// Every way forward with the command to paste.
-fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String, String)> {
+fn ways(state: &State, stands: &Standing, asked: Asked, context: &Context<'_>) -> Vec<(String, String)> {
     let run = &state.run;
     let options = if context.options.is_empty() { String::new() } else { format!(" {}", context.options) };
     let plan = shell_word(&guard::line(context.plan.unwrap_or(&state.definition.path)));
@@ -317,6 +320,10 @@ fn ways(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<(String,
         Standing::Cancelled => {}
         Standing::Resting => way("go forward again", &apply),
         Standing::Open => match &state.course {
+            // Somebody drives it right now: whoever looks at it need not.
+            _ if asked == Asked::Status && state.steps.iter().any(|found| in_flight(&found.status)) => {
+                way("watch it", &format!("runner status {run} --watch{options}"));
+            }
             Course::Back(_) => way("go on with the rollback", &rollback),
             // Nothing goes on until whoever paused it takes that back.
             Course::Forward | Course::Resting if state.paused => {

@@ -67,7 +67,21 @@ pub fn markdown() -> String {
 
 /// The table as it stands in the help.
 pub fn text() -> String {
-    TABLE.iter().map(|row| format!("  {:<9} {}\n", codes(row), row.meaning.replace('`', ""))).collect()
+    TABLE.iter().map(|row| format!("  {:<9} {}\n", codes(row), hung(&row.meaning.replace('`', "")))).collect()
+}
+
+/// Lines below each other that fit beside the codes at 80 columns.
+fn hung(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first line");
+        match line.len() + 1 + word.len() {
+            _ if line.is_empty() => line.push_str(word),
+            long if long > 66 => lines.push(word.to_owned()),
+            _ => *line += &format!(" {word}"),
+        }
+    }
+    lines.join(&format!("\n{:12}", ""))
 }
 
 fn codes(row: &Row) -> String {

@@ -50,7 +50,7 @@ impl RunRow {
 /// The runs for people, in the order given; one line says so when there are none.
 pub fn runs_text(rows: &[RunRow], look: &Look) -> String {
     if rows.is_empty() {
-        return "There are no runs yet.\n".to_owned();
+        return "There are no runs yet; `runner apply PLAN` starts one.\n".to_owned();
     }
     let runs: Vec<String> = rows.iter().map(|row| row.run.to_string()).collect();
     let steps: Vec<String> = rows.iter().map(|row| format!("{}/{}", row.done, row.total)).collect();

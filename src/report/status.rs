@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::guard;
 use super::human::{duration, exact, time};
 use super::shown::SHOWN_VERSION;
-use super::step::{detail, tone};
+use super::step::{detail, tone, word};
 use super::{Look, Tone};
 use crate::saga::{Course, Stamp, Standing, State, standing};
 
@@ -85,10 +85,10 @@ pub fn status_text(state: &State, now: &Stamp, look: &Look) -> String {
 pub(super) fn table(state: &State, now: &Stamp, look: &Look, brief: bool) -> Vec<String> {
     let steps = &state.definition.steps;
     let widest = steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(0);
-    let words = state.steps.iter().map(|found| found.status.word().len()).max().unwrap_or(0);
+    let words = (0..steps.len()).map(|place| word(state, place).len()).max().unwrap_or(0);
     let mut lines = Vec::new();
     for (place, (step, found)) in steps.iter().zip(&state.steps).enumerate() {
-        let word = tone(found).paint(&format!("{:<words$}", found.status.word()), look.color);
+        let word = tone(found).paint(&format!("{:<words$}", word(state, place)), look.color);
         let room = look.width.saturating_sub(2 + widest + 2 + words + 2);
         let detail = match found.needs_attention() {
             Some(_) if brief => "needs attention".to_owned(),

@@ -76,6 +76,7 @@ pub(super) fn detail(state: &State, place: usize, now: &Stamp) -> String {
     let last = || found.trouble.as_ref().map_or_else(String::new, |why| format!("; last: {why}"));
     let text = match &found.status {
         Status::Pending => pending(state, place, now),
+        Status::AwaitingApproval if !asks(state) => String::new(),
         Status::AwaitingApproval => match &found.door.gate {
             crate::saga::GateState::Asked(asked) => asked.question.clone(),
             crate::saga::GateState::Answered(_) => "approved, the evidence is looked at once more".to_owned(),
@@ -155,8 +156,8 @@ pub(super) fn detail_of_soak(step: &Step, found: &StepState, now: Option<&Stamp>
 /// Whether something happens at the step now, or it waits for a person or a time: then it has a bar.
 pub(super) fn in_motion(state: &State, place: usize, now: &Stamp) -> bool {
     match &state.steps[place].status {
-        Status::AwaitingApproval
-        | Status::Running { .. }
+        Status::AwaitingApproval => asks(state),
+        Status::Running { .. }
         | Status::Retrying { .. }
         | Status::Verifying(_)
         | Status::Soaking(_)
@@ -174,12 +175,19 @@ pub(super) fn in_motion(state: &State, place: usize, now: &Stamp) -> bool {
     }
 }
 
-/// The word of a bar: as the manual has it, but a pause between two attempts is told from an attempt.
-pub(super) fn bar_word(status: &Status) -> &'static str {
-    match status {
+/// The word that people read of the step at `place`: as the manual has it, but a pause between two attempts is told
+/// from an attempt, and a gate at which nobody is asked any more is no gate.
+pub(super) fn word(state: &State, place: usize) -> &'static str {
+    match &state.steps[place].status {
         Status::Retrying { .. } | Status::CompensationRetrying { .. } => "retrying",
+        Status::AwaitingApproval if !asks(state) => Status::Pending.word(),
         other => other.word(),
     }
+}
+
+/// Whether the run goes forward, so that what waits for a person is theirs to answer.
+fn asks(state: &State) -> bool {
+    state.end.is_none() && state.course == Course::Forward
 }
 
 /// What a bar says of a step in motion: as [`detail`], with what only the process that drives it knows.

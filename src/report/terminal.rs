@@ -11,7 +11,7 @@ use super::bars::{Bars, Lines, Mark, Said};
 use super::canvas::AskSize;
 use super::human::{clock, count};
 use super::plain::{columns, widest};
-use super::step::{bar, bar_word, in_motion, tone};
+use super::step::{bar, in_motion, tone, word};
 use super::words::{Weight, line};
 use super::{Level, Look, Reporter, Tone, guard};
 use crate::plan::StepId;
@@ -145,7 +145,7 @@ impl Terminal {
 
     fn one(&self, state: &State, place: usize, now: &Stamp, widest: usize, width: usize) -> Said {
         let (step, found) = (&state.definition.steps[place], &state.steps[place]);
-        let word = bar_word(&found.status);
+        let word = word(state, place);
         let said = bar(state, place, self.tails.get(&step.id), now);
         let mark = match &found.status {
             Status::AwaitingApproval => Mark::Asks,
@@ -171,7 +171,7 @@ impl Terminal {
 fn more(state: &State, places: &[usize], some_shown: bool) -> String {
     let mut words: BTreeMap<&str, usize> = BTreeMap::new();
     for &place in places {
-        *words.entry(bar_word(&state.steps[place].status)).or_default() += 1;
+        *words.entry(word(state, place)).or_default() += 1;
     }
     let each: Vec<String> = words.iter().map(|(word, number)| format!("{number} {word}")).collect();
     let each = each.join(", ");

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::human::time;
 use super::shown::SHOWN_VERSION;
-use super::step::detail;
-use super::words::line;
+use super::step::{detail, word};
+use super::words::{Weight, line};
 use super::{Asked, Context, Look, ending, event_json, guard};
 use crate::plan::StepId;
-use crate::saga::{self, Event, Stamp, State, What};
+use crate::saga::{self, Course, Event, Stamp, State, What};
 
 /// The events that say why: those of the step, and those of the run that moved it. Each with the state after it.
 fn told<'a>(step: &StepId, events: &'a [Event], show: &mut dyn FnMut(&State, &'a Event)) {
@@ -59,12 +59,12 @@ pub fn why_text(
 ) -> String {
     let Some((place, (_, found))) = state.place(step).zip(state.step(step)) else { return String::new() };
     let detail = detail(state, place, &context.now);
-    let mut text = format!("{} step `{step}` is {}", state.run, found.status.word());
+    let mut text = format!("{} step `{step}` is {}", state.run, word(state, place));
     if !detail.is_empty() {
         text.push_str(&format!(": {detail}"));
     }
     text.push('\n');
-    if !found.status.ended_well() {
+    if !found.status.ended_well() && state.end.is_none() && !matches!(state.course, Course::Back(_)) {
         for need in waits(state, step) {
             text.push_str(&format!("It waits for {need}.\n"));
         }
@@ -77,7 +77,10 @@ pub fn why_text(
         let head = format!("  {:>5}  {}  {:<18}", event.seq, time(&event.at, &TimeZone::UTC), said.word);
         text.push_str(format!("{} {}", head, said.detail).trim_end());
         text.push('\n');
-        for (_, below) in &said.below {
+        // How a journal is fenced explains no step.
+        for (_, below) in
+            said.below.iter().filter(|(weight, _)| *weight > Weight::Trifle || weight.shows(look))
+        {
             text.push_str(&format!("         {}\n", guard::line(below)));
         }
     });

@@ -204,6 +204,16 @@ fn amended(changes: &[Change], by: &str) -> Line {
     line
 }
 
+/// What a compensation has left on purpose, as its outputs `kept` and `left` say.
+fn stays(outputs: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    let texts = |key: &str| {
+        let all = outputs.get(key).and_then(serde_json::Value::as_array).into_iter().flatten();
+        all.filter_map(serde_json::Value::as_str).map(guard::line).collect::<Vec<String>>()
+    };
+    let kept = texts("kept").into_iter().map(|name| format!("kept: {name}"));
+    kept.chain(texts("left")).collect()
+}
+
 fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event: &Event) -> Line {
     let took = || found.started_at.map(|at| duration(event.at.since_ms(&at)));
     let since = |word: &str| took().map_or_else(|| word.to_owned(), |took| format!("{word}, {took}"));
@@ -248,7 +258,7 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
             let attempt = attempt_of(*attempt, found.spent + 1, step.retry.attempts);
             Line::normal(Tone::Busy, "compensating", format!("{attempt}{}", inverse(step)))
         }
-        StepEvent::Acted { direction, attempt, trace, .. } => {
+        StepEvent::Acted { direction, attempt, trace, outputs, .. } => {
             let what = match direction {
                 Direction::Forward => "attempt",
                 Direction::Compensation => "compensation, attempt",
@@ -260,6 +270,13 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
                 let left = guard::line(&format!("still running, left alone: {}", left.join(", ")));
                 line.below.push((Weight::Normal, left));
                 line.weight = Weight::Normal;
+            }
+            if *direction == Direction::Compensation {
+                let stays = stays(outputs);
+                if !stays.is_empty() {
+                    line.weight = Weight::Normal;
+                }
+                line.below.extend(stays.into_iter().map(|line| (Weight::Normal, line)));
             }
             let output = output(trace).into_iter().map(|line| (Weight::Trifle, line));
             line.below.extend(output);
@@ -368,7 +385,7 @@ fn inverse(step: &Step) -> String {
             let forward = step.forward.as_ref().map(|forward| format!(": the inverse of `{}`", forward.name));
             forward.unwrap_or_default()
         }
-        Compensate::Action(action) => format!(": its own `{}`", action.name),
+        Compensate::Action(action) => format!(": its `compensate` (`{}`)", action.name),
         Compensate::Nothing | Compensate::Irreversible(_) => String::new(),
     }
 }

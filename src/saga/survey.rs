@@ -92,6 +92,9 @@ pub struct Finding {
     pub place: String,
     /// What it said; `unknown`: not looked, with the reason.
     pub answer: Answer,
+    /// What the step's action would change, as lines of text, where it can say that.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub diff: String,
 }
 
 /// What stands for the machine that `runner` runs on.

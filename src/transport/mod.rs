@@ -53,8 +53,7 @@ pub(crate) use homeassistant::{
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use kube::{
-    Applied, Cause, ClusterPlace, Kube, KubeError, Object, Patch, Propagation, Refusal, Resource, Right,
-    Select, Why,
+    Applied, ClusterPlace, Kube, KubeError, Object, Patch, Propagation, Resource, Right, Select, Why,
 };
 pub(crate) use launch::{End, Launch, Program, Report};
 pub(crate) use mqtt::{

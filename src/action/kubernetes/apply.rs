@@ -19,7 +19,7 @@ use super::wanted::{self, Asked, Wanted};
 use super::{MANAGER, diff, order, undo};
 use crate::action::fields::OnStop;
 use crate::action::outcome::{refused, shown, trace_of};
-use crate::action::{Action, Call, Foreseen as Foresight, Inverse, PreImage, Probe};
+use crate::action::{Action, Call, Foreseen as Foresight, Inverse, Needs, PreImage, Probe};
 use crate::saga::{Answer, CutCause, FailureClass, Outcome, Verdict};
 use crate::transport::{Applied, Capture, Kube, KubeError, Transport, Why};
 
@@ -117,6 +117,10 @@ impl Action for Apply {
     }
 
     fn probe(&self) -> Option<&dyn Probe> {
+        Some(self)
+    }
+
+    fn needs(&self) -> Option<&dyn Needs> {
         Some(self)
     }
 

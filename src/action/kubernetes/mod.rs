@@ -8,6 +8,7 @@ mod apply;
 mod cause;
 mod current;
 mod diff;
+mod needs;
 mod order;
 mod ownership;
 mod persist;

@@ -45,6 +45,14 @@ pub(super) fn is_definition(resource: &Resource) -> bool {
     phase(resource) == 1
 }
 
+/// What has pods that are waited for.
+pub(super) fn rolls_out(resource: &Resource) -> bool {
+    matches!(
+        (resource.group.as_str(), resource.kind.as_str()),
+        ("apps", "Deployment" | "StatefulSet" | "DaemonSet") | ("batch", "Job") | ("", "Pod")
+    )
+}
+
 /// What holds user data, which no compensation deletes (P6).
 pub(super) fn holds_data(resource: &Resource) -> bool {
     resource.group.is_empty()

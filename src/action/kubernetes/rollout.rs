@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::cause::{self, Cause};
-use super::current;
 use super::persist::{persist, together};
 use super::wanted::Wanted;
+use super::{current, order};
 use crate::transport::{Kube, KubeError, Object, Select};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
@@ -203,10 +203,7 @@ fn restarts(pod: &Value) -> u64 {
 
 fn is_watched(object: &Object) -> bool {
     let resource = &object.resource;
-    matches!(
-        (resource.group.as_str(), resource.kind.as_str()),
-        ("apps", "Deployment" | "StatefulSet" | "DaemonSet") | ("batch", "Job") | ("", "Pod" | "Service")
-    )
+    order::rolls_out(resource) || (resource.group.is_empty() && resource.kind == "Service")
 }
 
 /// What was seen of one object.

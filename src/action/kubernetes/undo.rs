@@ -284,7 +284,13 @@ async fn held(kube: &Kube, namespace: &str) -> Result<Option<String>, KubeError>
     for (api_version, kind) in KINDS {
         let resource = kube.resource(api_version, kind).await?;
         let select = Select { namespace: Some(namespace.to_owned()), ..Select::default() };
-        let all = persist(kube, || kube.list(&resource, &select)).await?;
+        let all = match persist(kube, || kube.list(&resource, &select)).await {
+            // What cannot be seen is not deleted.
+            Err(error) if error.is_forbidden() => {
+                return Ok(Some(format!("what this account may not see: {kind}")));
+            }
+            other => other?,
+        };
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         // What the cluster itself puts into every namespace, and what is on its way out.
         let theirs = |object: &&Value| {

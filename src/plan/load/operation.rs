@@ -12,7 +12,7 @@ use super::table::{
 };
 use super::texts::Use;
 use crate::plan::catalog::{self, Field, FieldType, Kind};
-use crate::plan::diagnostic::{Problems, help_for, list};
+use crate::plan::diagnostic::{Problems, help_for, list, with_article};
 use crate::plan::recorded::Operation;
 
 /// One action or check that was read.
@@ -48,7 +48,10 @@ impl<'d> Loader<'d, '_> {
     /// Reads one action or check.
     pub(super) fn operation(&mut self, place: Entry<'d>, kind: Kind, using: Use) -> Option<Read> {
         let Some(entries) = place.value.get_ref().as_table() else {
-            wrong_type(place, "table", &mut self.problems);
+            let found = with_article(place.value.get_ref().type_str());
+            let message = format!("`{}` must be a table, not {found}", place.name());
+            let help = format!("write `{{ {} = \"command\", argv = [\"…\", \"…\"] }}`", kind.word());
+            self.problems.add_help(&place.span(), "wrong-type", message, help);
             return None;
         };
         let word = kind.word();

@@ -262,6 +262,7 @@ pub(super) fn write_as(expected: &str) -> &'static str {
         "table" => "write `{ key = … }`",
         "array of tables" => "write `[[…]]` with two brackets, once for each of them",
         "array of checks" => "write `[{ check = … }]`",
+        "array of strings" => "write `[\"…\", \"…\"]`: each word in quotation marks",
         other if other.starts_with("array") => "write `[…, …]`",
         other if other.starts_with("table") => "write `{ name = … }`",
         _ => "`runner schema` describes every key",

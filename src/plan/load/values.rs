@@ -161,6 +161,8 @@ impl<'d> Loader<'d, '_> {
     fn comparisons(&mut self, entry: Entry<'d>, value: &Value) {
         const HELP: &str =
             "write a value that it equals, or a table such as `{ at_least = 60 }`, `{ exists = true }`";
+        const PATTERN: &str = "write a regular expression in single quotation marks; what stands for itself has a \\ \
+                               before it: '0\\.16 \\(beta\\)'";
         let Err(wrong) = expect::parse(value) else { return };
         for wrong in wrong {
             let at = wrong.word.as_ref().and_then(|word| {
@@ -180,8 +182,9 @@ impl<'d> Loader<'d, '_> {
                     };
                     self.problems.add_help(&key.span(), "unknown-comparison", wrong.message, help);
                 }
-                (_, Some((_, value))) => {
-                    self.problems.add_help(&value.span(), "bad-comparison", wrong.message, HELP);
+                (word, Some((_, value))) => {
+                    let help = if word.as_deref() == Some("matches") { PATTERN } else { HELP };
+                    self.problems.add_help(&value.span(), "bad-comparison", wrong.message, help);
                 }
                 (_, None) => self.problems.add_help(&entry.span(), "bad-comparison", wrong.message, HELP),
             }

@@ -75,7 +75,6 @@ pub(super) struct Asked {
     /// For example `deployments`, `pods/log`.
     pub(super) resource: String,
     pub(super) namespace: Option<String>,
-    pub(super) name: Option<String>,
 }
 
 impl KubeError {
@@ -247,7 +246,7 @@ impl KubeError {
 impl Asked {
     /// The way to the right that was missing.
     fn grant(&self) -> String {
-        let Self { verb, group, resource, namespace, name: _ } = self;
+        let Self { verb, group, resource, namespace } = self;
         let kind = match namespace {
             Some(namespace) => format!("a Role in namespace `{namespace}`"),
             None => "a ClusterRole".to_owned(),
@@ -329,7 +328,6 @@ mod tests {
             group: "apps".to_owned(),
             resource: "deployments".to_owned(),
             namespace: Some("frigate".to_owned()),
-            name: Some("frigate".to_owned()),
         };
         KubeError::refused("home", &asked, code, body.to_string().as_bytes(), None)
     }

@@ -25,7 +25,7 @@ use super::Transport;
 use super::launch::after;
 
 pub(crate) use discovery::Resource;
-pub(crate) use error::{Cause, KubeError, Refusal, Why};
+pub(crate) use error::{KubeError, Why};
 pub(crate) use objects::{Applied, Object, Patch, Propagation, Select};
 pub(crate) use rights::Right;
 
@@ -121,11 +121,6 @@ impl Kube {
     /// Where objects go that name no namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.open.namespace
-    }
-
-    /// The same way with another deadline, counted from now.
-    pub(crate) fn within(&self, timeout: Duration) -> Self {
-        Self { deadline: after(timeout), ..self.clone() }
     }
 
     /// What is left of the time.

@@ -68,8 +68,6 @@ pub(crate) enum Patch {
 pub(crate) enum Propagation {
     /// It is gone before its owner.
     Foreground,
-    /// It goes after its owner.
-    Background,
 }
 
 impl Resource {
@@ -85,13 +83,12 @@ impl Resource {
         }
     }
 
-    fn asked(&self, verb: &'static str, namespace: Option<&str>, name: Option<&str>) -> Asked {
+    fn asked(&self, verb: &'static str, namespace: Option<&str>) -> Asked {
         Asked {
             verb,
             group: self.group.clone(),
             resource: self.plural.clone(),
             namespace: namespace.map(str::to_owned),
-            name: name.map(str::to_owned),
         }
     }
 }
@@ -100,7 +97,7 @@ impl Object {
     fn ask(&self, method: Method, verb: &'static str) -> Ask {
         let namespace = self.namespace.as_deref();
         let path = format!("{}/{}", self.resource.path(namespace), escaped(&self.name));
-        Ask { method, ..Ask::get(path, self.resource.asked(verb, namespace, Some(&self.name))) }
+        Ask { method, ..Ask::get(path, self.resource.asked(verb, namespace)) }
     }
 }
 
@@ -126,7 +123,7 @@ impl Kube {
         let mut all = Vec::new();
         let mut next = None;
         loop {
-            let mut ask = Ask::get(resource.path(namespace), resource.asked("list", namespace, None));
+            let mut ask = Ask::get(resource.path(namespace), resource.asked("list", namespace));
             ask.query.push(("limit", PAGE.to_string()));
             ask.query.extend(select.labels.clone().map(|labels| ("labelSelector", labels)));
             ask.query.extend(select.fields.clone().map(|fields| ("fieldSelector", fields)));
@@ -213,7 +210,7 @@ impl Kube {
             method: Method::POST,
             query: vec![("fieldManager", manager.to_owned())],
             body: Some(("application/json", object.to_string().into_bytes())),
-            ..Ask::get(resource.path(namespace), resource.asked("create", namespace, None))
+            ..Ask::get(resource.path(namespace), resource.asked("create", namespace))
         };
         self.json(&ask).await
     }
@@ -232,7 +229,6 @@ impl Kube {
         let mut ask = object.ask(Method::DELETE, "delete");
         let policy = match propagation {
             Propagation::Foreground => "Foreground",
-            Propagation::Background => "Background",
         };
         let mut options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy });
         if let Some(uid) = uid {

@@ -1,0 +1,250 @@
+//! Whole runs by the binary: what is shown before, kills at any instant, the way back out of the journal alone, and the
+//! manifests of `plans/frigate/`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::cluster::{Cluster, Namespace};
+use super::support::lab::{Dice, Lab, Ran, full};
+use super::{MAP, Scene, deployment, played};
+
+fn plan(lab: &Lab, kubeconfig: &Path, namespace: &str, more: &str) {
+    lab.plan(
+        "p",
+        &format!(
+            "name = \"p\"\n[clusters.home]\nkubeconfig = \"{}\"\n[[step]]\nid = \"deploy\"\ntimeout = \"2m\"\nforward = {{ \
+             action = \"kubernetes.apply\", cluster = \"home\", namespace = \"{namespace}\", manifests = \"m\"{more} }}\n",
+            kubeconfig.display()
+        ),
+    );
+}
+
+fn scene(name: &str) -> Option<(Lab, Scene)> {
+    Some((Lab::new(), super::scene(name)?))
+}
+
+#[test]
+fn what_would_change_is_shown_before_and_drift_after() {
+    let Some((lab, scene)) = scene("shown") else { return };
+    let kubeconfig = Cluster::shared().unwrap().kubeconfig();
+    plan(&lab, kubeconfig, &scene.ns.name, "");
+    lab.write("p/m/a.yaml", MAP);
+    lab.write("p/m/b.yaml", &deployment("web", "", "", ""));
+    lab.write("p/m/README.md", "not a manifest");
+    let seen = lab.expect(0, "plan p/p.toml");
+    for words in [format!("+ ConfigMap {}/a would be created", scene.ns.name), "k: new".to_owned()] {
+        assert!(seen.out.contains(&words), "{}", seen.out);
+    }
+    assert!(scene.objects().is_empty());
+    lab.expect(0, "doctor p/p.toml").says("rights on cluster `home` for step `deploy`");
+    lab.expect(0, "apply p/p.toml");
+    lab.expect(0, "apply p/p.toml --new-run");
+    assert_eq!(lab.steps("p-2")["deploy"], "satisfied");
+    scene.ns.kubectl_in(
+        "apply --server-side --force-conflicts --field-manager=somebody -f -",
+        &MAP.replace("new", "other"),
+    );
+    let drift = lab.expect(0, "drift p-1");
+    // What somebody took is theirs: an apply would be refused.
+    for words in
+        ["drifted", "would be refused", "`.data.k` belongs to `somebody`", "!   .data.k: conflict with"]
+    {
+        assert!(drift.out.contains(words), "{words}\n{}", drift.out);
+    }
+}
+
+#[test]
+fn manifests_are_recorded_checked_and_built() {
+    let Some((lab, scene)) = scene("recorded") else { return };
+    let cluster = Cluster::shared().unwrap();
+    plan(&lab, cluster.kubeconfig(), &scene.ns.name, "");
+    lab.write("p/m/a.yaml", &format!("{MAP}---\n{MAP}"));
+    lab.write("p/m/b.yaml", "x: [\n");
+    let said = lab.expect(2, "validate p/p.toml");
+    for words in ["bad-manifest", "`b.yaml` is no YAML that can be read"] {
+        assert!(said.text().contains(words), "{words}\n{}", said.text());
+    }
+    lab.write("p/m/b.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: b }\n");
+    lab.expect(2, "validate p/p.toml").says("`a.yaml` has ConfigMap a a second time");
+    lab.write("p/m/a.yaml", MAP);
+    lab.write("p/m/kustomization.yaml", "resources: [a.yaml, b.yaml]\nnamePrefix: k-\n");
+    let mut command = lab.command("validate p/p.toml");
+    command.env("PATH", lab.path("out"));
+    lab.begin(command).end().expect(2).says("`kubectl`, which builds it, is not in PATH");
+    let mut command = lab.command("apply p/p.toml");
+    let folder = cluster.kubectl_path().parent().unwrap().display();
+    command.env("PATH", format!("{folder}:{}", env!("PATH")));
+    lab.begin(command).end().expect(0);
+    assert_eq!(scene.objects().into_keys().collect::<Vec<_>>(), ["ConfigMap k-a", "ConfigMap k-b"]);
+    // The way back needs the journal alone.
+    fs::remove_dir_all(lab.path("p")).unwrap();
+    lab.expect(0, "rollback p");
+    assert!(scene.objects().is_empty());
+}
+
+/// What is there before: somebody else's.
+fn theirs(ns: &Namespace) {
+    ns.apply(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: a }}\ndata: {{ k: old, only: theirs }}\n---\n{}",
+        deployment("web", "", "", "env: [{ name: A, value: '1' }]")
+    ));
+    ns.wait("deployment/web", ".status.availableReplicas", "1");
+}
+
+fn ours(lab: &Lab) {
+    let mut all = format!("{MAP}---\n{}", deployment("web", "", "", "env: [{ name: A, value: '2' }]"));
+    for number in 0..6 {
+        all.push_str(&format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: m{number} }}\ndata: {{ k: v }}\n"
+        ));
+    }
+    all.push_str(
+        "---\napiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { selector: { app: web }, ports: [{ port: 80 }] }\n\
+         ---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: { name: data }\nspec: { accessModes: [ReadWriteOnce], \
+         resources: { requests: { storage: 1Gi } } }\n",
+    );
+    all.push_str(&format!("---\n{}", deployment("new", "", "", "")));
+    lab.write("p/m/all.yaml", &all);
+}
+
+/// Objects with what differs from one namespace to another taken out.
+fn compared(scene: &Scene) -> BTreeMap<String, Value> {
+    let text = serde_json::to_string(&scene.objects()).unwrap().replace(&scene.ns.name, "NAMESPACE");
+    let mut all: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap();
+    for object in all.values_mut() {
+        if let Some(spec) = object["spec"].as_object_mut() {
+            // Given out by the cluster.
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        if let Some(annotations) = object["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("deployment.kubernetes.io/revision");
+            if annotations.is_empty() {
+                object["metadata"].as_object_mut().unwrap().remove("annotations");
+            }
+        }
+    }
+    all
+}
+
+/// Runs a command until it ends by itself, killing it at random instants.
+fn disturbed(lab: &Lab, dice: &mut Dice, words: &str, most_ms: u64, kills: u32) -> (u32, Ran) {
+    let mut killed = 0;
+    loop {
+        let mut going = lab.start(words);
+        let wait = if killed < kills {
+            Duration::from_millis(dice.below(most_ms))
+        } else {
+            Duration::from_secs(110)
+        };
+        if going.ends_within(wait) {
+            return (killed, going.end());
+        }
+        going.kill();
+        killed += 1;
+    }
+}
+
+/// Fifty kills in full, a tenth of them otherwise.
+#[test]
+fn killed_at_any_instant_it_comes_to_the_same_and_all_the_way_back() {
+    let Some((lab, undisturbed)) = scene("undisturbed") else { return };
+    let kubeconfig = Cluster::shared().unwrap().kubeconfig();
+    theirs(&undisturbed.ns);
+    ours(&lab);
+    plan(&lab, kubeconfig, &undisturbed.ns.name, ", force_conflicts = true");
+    let before = compared(&undisturbed);
+    lab.expect(0, "apply p/p.toml");
+    let (after, claim) = (compared(&undisturbed), "PersistentVolumeClaim data");
+    lab.expect(0, "rollback p");
+    let mut back = compared(&undisturbed);
+    assert!(back.remove(claim).is_some(), "data is kept");
+    assert_eq!(back, before);
+
+    let kills = if full() { 50 } else { 5 };
+    let mut dice = Dice::new("kubernetes");
+    let (mut there, mut home) = (0, 0);
+    while there < kills || home < kills {
+        let (lab, scene) = (Lab::new(), super::scene("killed").unwrap());
+        theirs(&scene.ns);
+        ours(&lab);
+        plan(&lab, kubeconfig, &scene.ns.name, ", force_conflicts = true");
+        let (killed, ran) = disturbed(&lab, &mut dice, "apply p/p.toml", 1500, 5);
+        ran.expect(0);
+        there += killed;
+        assert_eq!(compared(&scene), after);
+        let (killed, ran) = disturbed(&lab, &mut dice, "rollback p", 1500, 5);
+        ran.expect(0);
+        home += killed;
+        let mut back = compared(&scene);
+        assert!(back.remove(claim).is_some(), "data is kept");
+        assert_eq!(back, before);
+        for object in ["configmap a", "deployment web"] {
+            assert!(!scene.managers(object).contains(&"runner".to_owned()), "{object}");
+        }
+    }
+    println!("killed {there} times on the way there and {home} times on the way back");
+}
+
+/// `plans/kubernetes.toml` as it lies there, with the manifests beside it.
+#[test]
+fn the_manifests_of_frigate_go_there_and_back_with_both_claims_bound() {
+    let Some((scene, cluster)) = played("frigate-beside") else { return };
+    drop(scene);
+    let lab = Lab::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+    lab.write("p/kubernetes.toml", &fs::read_to_string(root.join("kubernetes.toml")).unwrap());
+    for entry in fs::read_dir(root.join("frigate")).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("p/frigate/{}", entry.file_name().to_str().unwrap());
+        lab.write(&name, &fs::read_to_string(entry.path()).unwrap());
+    }
+    let manifests = lab.at("p/frigate");
+    let linted =
+        Command::new(env!("CARGO_BIN_EXE_runner")).arg("lint").args(files(&manifests)).output().unwrap();
+    assert!(linted.status.success(), "{}", String::from_utf8_lossy(&linted.stdout));
+    assert!(!String::from_utf8_lossy(&linted.stdout).contains("warning"), "{linted:?}");
+    let with = |words: &str| {
+        let mut command = lab.command(words);
+        for name in
+            ["FRIGATE_MQTT_USER", "FRIGATE_MQTT_PASSWORD", "FRIGATE_CAMERA_USER", "FRIGATE_CAMERA_PASSWORD"]
+        {
+            command.env(name, format!("s3cret-{name}"));
+        }
+        lab.begin(command).end()
+    };
+    let var = format!("--var kubeconfig={}", cluster.kubeconfig().display());
+    let said = with(&format!("-vv apply p/kubernetes.toml {var}")).expect(0);
+    let text = said.text() + &lab.expect(0, "-vv events kubernetes").text();
+    assert!(text.contains("Frigate is at 198.51.100.83, on gpu-1"), "{text}");
+    assert!(!text.contains("s3cret-"), "{text}");
+    let claims = || cluster.kubectl("-n frigate get pvc -o jsonpath={.items[*].status.phase}").expect(0).out;
+    assert_eq!(claims(), "Bound Bound");
+    let address = |name: &str| {
+        let output = "-o jsonpath={.status.loadBalancer.ingress[0].ip}";
+        cluster.kubectl(&format!("-n frigate get service {name} {output}")).expect(0).out
+    };
+    assert_eq!(
+        (address("frigate"), address("frigate-webrtc")),
+        ("198.51.100.83".to_owned(), "198.51.100.84".to_owned())
+    );
+    let said = with("rollback kubernetes").expect(0).text();
+    for kept in ["PersistentVolumeClaim frigate/frigate-media", "Namespace frigate"] {
+        assert!(said.contains(&format!("kept: {kept}")), "{said}");
+    }
+    assert_eq!(claims(), "Bound Bound");
+    let left = cluster.kubectl("-n frigate get deployments,services,secrets,pods -o name").expect(0).out;
+    assert_eq!(left.trim(), "");
+    cluster.kubectl("delete namespace frigate --wait=false").expect(0);
+}
+
+fn files(folder: &str) -> Vec<std::path::PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
