@@ -1,0 +1,124 @@
+//! Goal: `baseline` captures what is there before the first change (facts/migration.md 8.1), from every source, with no
+//! secret in it; and plans that use what belongs to it load, or say what is missing. Method: the action against the
+//! simulated house: Home Assistant, a Proxmox node behind a real sshd, and a Frigate.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod homeassistant_support;
+mod support;
+
+use std::collections::BTreeMap;
+
+use homeassistant_support::{House, TOKEN};
+use runner::lab::homeassistant::Release;
+use runner::plan::recorded::Compensate;
+use runner::plan::{Request, Required, load};
+use runner::saga::FailureClass;
+use serde_json::{Value, json};
+use support::proxmox::{Pve, frigate};
+use support::world::{World, acted, failed};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn home_assistant_before_the_first_change() {
+    let mut house = House::start(Release::Reconfigures).await;
+    house.world.secrets = vec![TOKEN.to_owned()];
+    let operation = json!({ "name": "baseline", "homeassistant": house.home.url(), "token": TOKEN });
+    let (outputs, _) = acted(house.world.actions.act(house.world.call("a", 1, operation)).await);
+    let entry = &outputs["homeassistant"]["frigate"][0];
+    assert_eq!((&entry["title"], &entry["state"]), (&json!(house.old.title()), &json!("loaded")));
+    assert_eq!(entry["entry_id"], json!(runner::lab::homeassistant::FRIGATE_ENTRY));
+    assert!(outputs["homeassistant"]["entries"].as_u64().unwrap() >= 1);
+    assert!(!Value::Object(outputs.clone()).to_string().contains(TOKEN));
+    assert_eq!((&outputs["container"], &outputs["frigate"]), (&Value::Null, &Value::Null));
+    let operation = json!({ "name": "baseline", "homeassistant": house.home.url(), "token": "revoked" });
+    let (class, message, _) = failed(house.world.actions.act(house.world.call("a", 2, operation)).await);
+    assert_eq!(class, FailureClass::Permanent, "{message}");
+    assert!(message.contains("check `token`") && !message.contains("revoked"), "{message}");
+    assert_eq!(house.home.writes(), 0, "it changed something");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_container_before_the_first_change() {
+    let files = tempfile::tempdir().unwrap();
+    let Some(pve) = Pve::start(frigate(files.path(), true)) else { return };
+    let world = World::new().with_host(&pve.sshd);
+    let operation = |vmid: &str| json!({ "name": "baseline", "host": "box", "vmid": vmid });
+    let (outputs, _) = acted(world.actions.act(world.call("a", 1, operation("110"))).await);
+    let container = &outputs["container"];
+    assert_eq!(
+        (&container["status"], &container["hostname"], &container["onboot"]),
+        (&json!("running"), &json!("frigate-sf"), &json!(true)),
+        "{container}"
+    );
+    assert!(container["mounts"]["mp0"].as_str().unwrap().contains("/media/frigate"), "{container}");
+    assert_eq!(container["devices"].as_object().unwrap().len(), 2, "{container}");
+    assert!(container["config"].as_str().unwrap().contains("cores: 8"), "{container}");
+    let (class, message, _) = failed(world.actions.act(world.call("a", 2, operation("111"))).await);
+    assert_eq!(class, FailureClass::Permanent, "{message}");
+    assert!(
+        message.contains("`pct status 111` on host `box`") && message.contains("does not exist"),
+        "{message}"
+    );
+    let (_, message, _) = failed(world.actions.act(world.call("a", 3, operation("110; reboot"))).await);
+    assert!(message.contains("must be a number"), "{message}");
+}
+
+/// Loads a plan with these steps; the diagnostics as one text.
+fn plan(steps: &str) -> Result<runner::plan::Loaded, String> {
+    let text = format!(
+        "name = \"p\"\n[secrets]\npw = {{ env = \"PW\" }}\n[brokers.home]\nurl = \"mqtts://b\"\nusername = \"u\"\n\
+         password = \"{{{{ secrets.pw }}}}\"\nca = \"ca.pem\"\n{steps}"
+    );
+    let request = Request {
+        text: text.as_bytes(),
+        path: "/p/plan.toml",
+        given: &BTreeMap::new(),
+        vars: &[],
+        var_files: &[],
+        required: Required::MustBeGiven,
+        read: &|path| if path == "/p/ca.pem" { Ok(b"pem".to_vec()) } else { Err(format!("no {path}")) },
+    };
+    load(&request).map_err(|wrong| wrong.to_string())
+}
+
+fn step(forward: &str) -> String {
+    format!("[[step]]\nid = \"a\"\nforward = {{ {forward} }}\n")
+}
+
+#[test]
+fn plans_say_how_a_message_is_taken_back() {
+    let message = "action = \"mqtt.publish\", broker = \"home\", topic = \"t\", payload = \"x\"";
+    let loaded = plan(&step(&format!("{message}, retain = true"))).unwrap();
+    assert_eq!(loaded.definition.steps[0].compensate, Compensate::Inverse);
+    assert_eq!(loaded.definition.brokers["home"].ca.as_deref(), Some("/p/ca.pem"));
+    let files: BTreeMap<_, _> = loaded.definition.files.iter().collect();
+    assert!(files.contains_key(&"/p/ca.pem".to_owned()), "{files:?}");
+    for rest in ["", ", retain = false"] {
+        let wrong = plan(&step(&format!("{message}{rest}"))).unwrap_err();
+        assert!(wrong.contains("no-compensation") && wrong.contains("mqtt.publish"), "{wrong}");
+    }
+    let told = format!("{}compensate = \"nothing\"\n", step(message));
+    assert_eq!(plan(&told).unwrap().definition.steps[0].compensate, Compensate::Nothing);
+    for quiet in [
+        "action = \"mqtt.heal\", broker = \"home\", url = \"http://f:5000\"",
+        "action = \"baseline\", url = \"http://f:5000\"",
+    ] {
+        assert_eq!(plan(&step(quiet)).unwrap().definition.steps[0].compensate, Compensate::Nothing);
+    }
+}
+
+#[test]
+fn plans_know_what_a_baseline_gives_and_what_a_frigate_says() {
+    let check = |baseline: &str, watch: &str| {
+        format!(
+            "{}[[step]]\nid = \"b\"\nverify = [{{ check = \"frigate\", url = \"http://f:5000\", baseline = \"{baseline}\", \
+             watch = {{ {watch} = \"rises\" }} }}]\n",
+            step("action = \"baseline\", url = \"http://f:5000\"")
+        )
+    };
+    plan(&check("{{ steps.a.outputs.frigate }}", "uptime")).unwrap();
+    let wrong = plan(&check("{{ steps.a.outputs.frigat }}", "uptime")).unwrap_err();
+    assert!(wrong.contains("frigate"), "{wrong}");
+    let wrong = plan(&check("{{ steps.a.outputs.frigate }}", "uptimes")).unwrap_err();
+    assert!(wrong.contains("unknown-fact") && wrong.contains("uptime"), "{wrong}");
+}
