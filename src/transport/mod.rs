@@ -13,6 +13,8 @@ mod http;
 mod inside;
 mod launch;
 mod local;
+#[cfg(feature = "serve")]
+mod notice;
 mod process;
 mod redact;
 mod settle;
@@ -34,6 +36,8 @@ use std::time::Duration;
 pub use capture::{CAPTURE_MAX, LOG_MAX, TAIL_LINES_MAX, TAIL_MAX};
 pub use harmless::harmless;
 pub use launch::GRACE;
+#[cfg(feature = "serve")]
+pub use notice::Notice;
 pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
 pub use stop::{Stop, StopSender};
 
