@@ -38,6 +38,9 @@ pub(super) struct Held {
 /// A journal that is held and drives runs.
 pub(super) struct Holding {
     pub(super) holder: Arc<Holder>,
+    /// The way to the world, for who tells people outside.
+    #[cfg(feature = "serve")]
+    pub(super) transport: Transport,
     bound: Option<Bound>,
     server: Option<Server>,
 }
@@ -142,11 +145,19 @@ impl Held {
             TransportOptions { state: folder.clone(), runtime: runtime.clone(), journal: id, token };
         let transport =
             Transport::open(options).map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
+        #[cfg(feature = "serve")]
+        let shared = transport.clone();
         let holder =
             Arc::new(made(Holder::new(handle, bodies, keys(&folder), House::new(transport), clock, token)));
         let bound = serve::bind(&folder, &runtime, token)
             .map_err(|error| Fail::unexpected(super::fail::chain(&error)))?;
-        Ok(Holding { holder, bound: Some(bound), server: None })
+        Ok(Holding {
+            holder,
+            #[cfg(feature = "serve")]
+            transport: shared,
+            bound: Some(bound),
+            server: None,
+        })
     }
 }
 

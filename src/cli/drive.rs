@@ -218,6 +218,7 @@ async fn remote(
     plan: Option<&str>,
 ) -> Result<u8, Fail> {
     let assume_yes = submission.terms.assume_yes;
+    let stays = !(client.serves() && submission.patience == Patience::Nothing);
     // What happened before is not told again, as it would not be without a holder.
     let known = match &submission.target {
         Target::Existing(run) => Some(history::state(client, bodies, run).await?),
@@ -245,6 +246,12 @@ async fn remote(
         Answer::Error { message } => return Err(Fail::unexpected(message)),
         other => return Err(Fail::unexpected(format!("unexpected answer {other:?}"))),
     };
+    if !stays {
+        // It goes on there, whoever waits.
+        let state = history::state(client, bodies, &run).await?;
+        let rested = Rested { state: state.into(), wake_ms: None, stopped: false };
+        return Ok(follow::ending(session, shared, &rested, asked, folder, plan));
+    }
     let state = match known {
         Some(state) => state,
         // The run's first event makes the state that the others are folded into.

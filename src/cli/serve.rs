@@ -26,6 +26,9 @@ const TOKEN_MIN: usize = 16;
 /// What a token file holds at most, in bytes.
 const TOKEN_MAX: u64 = 4_096;
 
+/// What a notify file holds at most, in bytes.
+const NOTIFY_MAX: u64 = 64 * 1_024;
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner serve                                     (the page is at http://127.0.0.1:7447)\n  \
@@ -55,6 +58,73 @@ pub(super) struct ServeArgs {
     /// Example: runner serve --plans plans
     #[arg(long, value_name = "DIR")]
     plans: Option<PathBuf>,
+    /// Tell people by the webhooks and ntfy topics in this TOML file, which only its owner may read
+    ///
+    /// Of gates, failures, ways back that are lost, and ends. `docs/serve.md` shows such a file.
+    ///
+    /// Example: runner serve --notify /etc/runner/notify.toml
+    #[arg(long, value_name = "FILE")]
+    notify: Option<PathBuf>,
+}
+
+/// The file of `--notify`.
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NotifyFile {
+    /// What links to the page begin with.
+    link: Option<String>,
+    #[serde(default)]
+    webhook: Vec<WebhookTable>,
+    #[serde(default)]
+    ntfy: Vec<NtfyTable>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookTable {
+    url: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NtfyTable {
+    url: String,
+    token: Option<String>,
+}
+
+impl NotifyFile {
+    fn read(path: &Path) -> Result<Self, Fail> {
+        let bytes = private(path, "notify file", NOTIFY_MAX)?;
+        let shown = path.display();
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Fail::usage(format!("the notify file `{shown}` is not UTF-8")).help("write it as TOML")
+        })?;
+        let file: Self = toml::from_str(&text).map_err(|error| {
+            // What stands in the file may be secret, so that only the place is told.
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            Fail::usage(format!("the notify file `{shown}` makes no sense at line {line}"))
+                .help("it has `link`, and tables `[[webhook]]` (url, headers) and `[[ntfy]]` (url, token)")
+        })?;
+        let urls = file.webhook.iter().map(|hook| &hook.url).chain(file.ntfy.iter().map(|topic| &topic.url));
+        for url in urls.chain(&file.link) {
+            if !(url.starts_with("http://") || url.starts_with("https://")) {
+                return Err(Fail::usage(format!("an address in `{shown}` is no URL of http or https"))
+                    .help("write it whole, for example `https://ntfy.example.org/topic`"));
+            }
+        }
+        Ok(file)
+    }
+
+    fn receivers(self) -> Vec<web::Receiver> {
+        let hooks = self.webhook.into_iter().map(|hook| {
+            let headers = hook.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value));
+            web::Receiver::Webhook { url: hook.url, headers: headers.collect() }
+        });
+        let topics = self.ntfy.into_iter();
+        hooks.chain(topics.map(|topic| web::Receiver::Ntfy { url: topic.url, token: topic.token })).collect()
+    }
 }
 
 pub(super) async fn run(session: &Session, args: &ServeArgs) -> Result<u8, Fail> {
@@ -64,6 +134,7 @@ pub(super) async fn run(session: &Session, args: &ServeArgs) -> Result<u8, Fail>
             .help("give `--token-file FILE`, or listen on 127.0.0.1"));
     }
     let plans = args.plans.as_deref().map(Plans::of).transpose()?;
+    let mut told = args.notify.as_deref().map(NotifyFile::read).transpose()?.unwrap_or_default();
     let notify = Notify::new(
         environment("NOTIFY_SOCKET").as_deref(),
         environment("WATCHDOG_USEC").as_deref(),
@@ -94,8 +165,14 @@ pub(super) async fn run(session: &Session, args: &ServeArgs) -> Result<u8, Fail>
     let mut signals = Signals::new()?;
     let mut holding = held.hold_as(|holder| holder.serving(move || watched.watcher()))?;
     let whole = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
-    let settings =
-        Settings { token, plans: plans.map(|plans| Box::new(plans) as Box<dyn web::Plans>), folder: whole };
+    let settings = Settings {
+        token,
+        plans: plans.map(|plans| Box::new(plans) as Box<dyn web::Plans>),
+        folder: whole,
+        link: told.link.take(),
+        receivers: told.receivers(),
+        transport: holding.transport.clone(),
+    };
     let web = Web::start(listener, Arc::clone(&holding.holder), board, settings)
         .map_err(|error| Fail::unexpected(format!("cannot answer HTTP: {error}")))?;
     holding.offer(session);
@@ -172,20 +249,25 @@ async fn stop(session: &Session, holding: Holding, web: Web, signals: &mut Signa
     }
 }
 
-/// The token in a file that only its owner may read.
-fn token(path: &Path) -> Result<Vec<u8>, Fail> {
+/// What stands in a file that only its owner may read.
+fn private(path: &Path, what: &str, most: u64) -> Result<Vec<u8>, Fail> {
     let shown = path.display();
-    let found = std::fs::metadata(path).map_err(|error| fail::file("token file", path, &error))?;
-    if !found.is_file() || found.len() > TOKEN_MAX {
-        return Err(Fail::usage(format!("`{shown}` is not a file with a token"))
-            .help("a token file holds one line of text: `openssl rand -base64 32 > FILE` makes one"));
+    let found = std::fs::metadata(path).map_err(|error| fail::file(what, path, &error))?;
+    if !found.is_file() || found.len() > most {
+        return Err(Fail::usage(format!("`{shown}` is no {what} of at most {most} bytes"))
+            .help(format!("name a regular file as {what}")));
     }
     if found.mode() & 0o077 != 0 {
         let mode = found.mode() & 0o7777;
-        return Err(Fail::usage(format!("the token file `{shown}` can be read by others (mode {mode:04o})"))
+        return Err(Fail::usage(format!("the {what} `{shown}` can be read by others (mode {mode:04o})"))
             .help(format!("run `chmod 600 {shown}`")));
     }
-    let bytes = std::fs::read(path).map_err(|error| fail::file("token file", path, &error))?;
+    std::fs::read(path).map_err(|error| fail::file(what, path, &error))
+}
+
+/// The token in a file that only its owner may read.
+fn token(path: &Path) -> Result<Vec<u8>, Fail> {
+    let (bytes, shown) = (private(path, "token file", TOKEN_MAX)?, path.display());
     let token = bytes.trim_ascii().to_vec();
     if token.len() < TOKEN_MIN || token.iter().any(|byte| !byte.is_ascii_graphic()) {
         return Err(Fail::usage(format!(

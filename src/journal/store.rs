@@ -90,10 +90,7 @@ impl Store {
 
     /// All entries from `from` on that have the prefix, in order.
     pub(super) fn scan(&self, prefix: &[u8], from: &[u8]) -> Scan<'_> {
-        let mut end = prefix.to_vec();
-        // Prefixes end in a kind or a slot; neither is ever all ones.
-        *end.last_mut().expect("a prefix is not empty") += 1;
-        Scan { iter: self.db().range(from.to_vec()..end), path: &self.path }
+        Scan { iter: self.db().range(from.to_vec()..behind(prefix)), path: &self.path }
     }
 
     /// Writes all entries as one, and returns when they are on stable storage.
@@ -213,6 +210,19 @@ fn clear_half_snapshots(path: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// The least key behind all keys with this prefix: the prefix counted up by one, in which a last byte that is full is
+/// carried. A prefix begins with a kind, which is never full.
+fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
@@ -267,5 +277,16 @@ mod tests {
         assert!(
             matches!(&error, JournalError::Damaged { what, .. } if what.contains("assertion failed: lsn"))
         );
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_all_of_it() {
+        for (prefix, end) in
+            [(&b"E\0\0\0\xfe"[..], &b"E\0\0\0\xff"[..]), (b"E\0\0\0\xff", b"E\0\0\x01"), (b"M", b"N")]
+        {
+            assert_eq!(behind(prefix), end);
+            let within = [prefix, &[u8::MAX; 9]].concat();
+            assert!(prefix < end && within.as_slice() < end);
+        }
     }
 }

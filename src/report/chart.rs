@@ -35,6 +35,25 @@ pub(super) fn escape(text: &str) -> String {
     safe
 }
 
+/// A text with names in backticks, for HTML: everything is escaped, and what stands in backticks is code.
+pub fn prose_html(text: &str) -> String {
+    let safe = escape(text);
+    let parts: Vec<&str> = safe.split('`').collect();
+    // Without a partner the last backtick is one.
+    let pairs = (parts.len() - 1) / 2 * 2;
+    let mut html = String::with_capacity(safe.len() + 16);
+    for (place, part) in parts.iter().enumerate() {
+        match place {
+            0 => {}
+            _ if place > pairs => html.push('`'),
+            _ if place % 2 == 1 => html.push_str("<code>"),
+            _ => html.push_str("</code>"),
+        }
+        html.push_str(part);
+    }
+    html
+}
+
 /// What a soak has come to, in words: `6 h of 3 d healthy, 72 good, 1 bad samples, 7 bad samples are still borne`.
 pub fn soak_words(story: &SoakStory, terms: &Soak, healthy_ms: u64) -> String {
     let [good, bad, inconclusive] = story.samples;
@@ -175,4 +194,17 @@ fn counted(story: &SoakStory, tail: Option<&Tail>) -> SoakStory {
     let mut story = story.clone();
     story.samples[0] += tail.map_or(0, |tail| tail.good);
     story
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_acts_in_html() {
+        assert_eq!(prose_html("step `a` <b>"), "step <code>a</code> &lt;b&gt;");
+        assert_eq!(prose_html("`a` and `"), "<code>a</code> and `");
+        assert_eq!(prose_html("`<script>`"), "<code>&lt;script&gt;</code>");
+        assert_eq!(prose_html("a"), "a");
+    }
 }

@@ -40,7 +40,7 @@ mod words;
 pub use ahead::{Outlook, ahead_json, ahead_text};
 pub use bars::Lines;
 pub use canvas::{AskSize, Size};
-pub use chart::{soak_svg, soak_words};
+pub use chart::{prose_html, soak_svg, soak_words};
 pub use drift::{Drift, Seen, drift_json, drift_of, drift_text, systems_json, systems_text};
 pub use ending::{ending, headline};
 pub use graph::{GraphFormat, graph_json, graph_text};

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::chart::{escape, soak_svg, soak_words};
+use super::chart::{escape, prose_html, soak_svg, soak_words};
 use super::ending::headline;
 use super::human::{count, duration};
 use super::picture::{SIGNS, run_svg};
@@ -251,7 +251,7 @@ pub fn paper_html(paper: &Paper<'_>) -> String {
     for part in parts(paper) {
         let _ = match part {
             Part::Heading(level, text) => writeln!(html, "<h{level}>{}</h{level}>", escape(&text)),
-            Part::Text(text) => writeln!(html, "<p>{}</p>", escape(&text)),
+            Part::Text(text) => writeln!(html, "<p>{}</p>", prose_html(&text)),
             Part::Output(text) => {
                 let lines: Vec<String> = text.lines().map(escape).collect();
                 writeln!(html, "<pre>{}</pre>", lines.join("\n"))
@@ -273,7 +273,8 @@ pub fn paper_html(paper: &Paper<'_>) -> String {
                     let _ = writeln!(html, "<thead><tr>{heads}</tr></thead>");
                 }
                 for row in rows {
-                    let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+                    let cells: String =
+                        row.iter().map(|cell| format!("<td>{}</td>", prose_html(cell))).collect();
                     let _ = writeln!(html, "<tr>{cells}</tr>");
                 }
                 writeln!(html, "</table></div>")

@@ -38,6 +38,7 @@ fn shown_fields(fields: &Map<String, Value>, piece: &mut dyn FnMut(&str, String)
     for (name, value) in fields {
         let lower = name.to_lowercase();
         match value {
+            Value::Null => {}
             _ if MASKED.iter().any(|word| lower.contains(word)) => piece(name, "masked".to_owned()),
             // What has parts may have such names further in; how much there is has to do.
             Value::Object(parts) => piece(name, super::human::count(parts.len(), "field")),

@@ -17,6 +17,8 @@ mod kube;
 mod launch;
 mod local;
 mod mqtt;
+#[cfg(feature = "serve")]
+mod notice;
 mod process;
 mod program;
 mod proxmox;
@@ -40,6 +42,8 @@ use std::time::Duration;
 pub use capture::{CAPTURE_MAX, LOG_MAX, TAIL_LINES_MAX, TAIL_MAX};
 pub use harmless::harmless;
 pub use launch::GRACE;
+#[cfg(feature = "serve")]
+pub use notice::Notice;
 pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
 pub use stop::{Stop, StopSender};
 

@@ -122,6 +122,11 @@ impl Board {
         self.lock().entries.get(run).filter(|entry| entry.seq >= seq).cloned()
     }
 
+    /// The runs on the board.
+    pub(super) fn runs(&self) -> Vec<RunId> {
+        self.lock().entries.keys().cloned().collect()
+    }
+
     /// Puts a run on the board that was read from the journal.
     pub(super) fn put(&self, run: &RunId, entry: Entry) {
         let mut inner = self.lock();

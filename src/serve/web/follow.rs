@@ -116,6 +116,8 @@ impl Following {
             }
             let closes = tokio::select! {
                 () = change_of(&mut self.changes, Some(&self.run)) => false,
+                // It is over a moment after its last change.
+                _ = self.service.holder.ended(&self.run) => false,
                 _ = self.closing.wait_for(|closing| *closing) => true,
             };
             if closes {

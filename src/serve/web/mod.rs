@@ -11,6 +11,7 @@ mod listen;
 mod metrics;
 mod pages;
 mod service;
+mod tell;
 mod view;
 
 use std::net::SocketAddr;
@@ -31,8 +32,10 @@ use tokio::task::JoinHandle;
 pub use board::Board;
 pub use guard::is_private;
 pub use service::{PlanFile, Plans};
+pub use tell::Receiver;
 
 use crate::driver::{Holder, Unresumed};
+use crate::transport::Transport;
 use guard::{Guard, Refused};
 use service::{Problem, Service};
 
@@ -53,6 +56,12 @@ pub struct Settings {
     pub plans: Option<Box<dyn Plans>>,
     /// The state folder.
     pub folder: PathBuf,
+    /// Who is told of what people have to know.
+    pub receivers: Vec<Receiver>,
+    /// What links to the page begin with; absent: the address that is listened on.
+    pub link: Option<String>,
+    /// How they are reached.
+    pub transport: Transport,
 }
 
 /// The service, on its port.
@@ -77,8 +86,11 @@ impl Web {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(std::io::Error::other)?;
         let journal = settings.folder.display().to_string();
+        let link = settings.link.unwrap_or_else(|| format!("http://{address}"));
         let guard = Guard::new(address.ip(), false, settings.token.as_deref(), &journal, random);
-        let service = Arc::new(Service::new(holder, board, guard, settings.plans, settings.folder));
+        let service =
+            Arc::new(Service::new(holder, Arc::clone(&board), guard, settings.plans, settings.folder));
+        tell::tell(&board, &settings.transport, settings.receivers, &link, service.closing());
         let listening = tokio::spawn(listen::listen(listener, router(&service), service.closing()));
         Ok(Self { service, address, listening })
     }

@@ -34,6 +34,7 @@ pub(super) struct Templates(Environment<'static>);
 impl Templates {
     pub(super) fn new() -> Self {
         let mut environment = Environment::new();
+        environment.add_filter("prose", |text: &str| Value::from_safe_string(report::prose_html(text)));
         for (name, text) in [
             ("base.html", include_str!("pages/base.html")),
             ("events.html", include_str!("pages/events.html")),
@@ -172,7 +173,7 @@ pub(super) async fn run(State(service): App, Path(run): Path<String>, headers: H
     let page = async {
         let run = service.find(&run).await?;
         let (story, tails) = service.story(&run).await?;
-        let way_back = service.way_back(&story.state, None);
+        let way_back = service.way_back_unless(&story.state, None, &[]);
         let driven = service.holder.handle(&run).await.is_some();
         let unresumed = service.unresumed(&run).filter(|_| !driven);
         let now = service.holder.now();

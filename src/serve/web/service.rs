@@ -236,9 +236,14 @@ impl Service {
         Ok((story, tails))
     }
 
-    /// What a rollback of a run would do now.
+    /// What a rollback of a run would do now, and why it would be refused: secrets, keys and pre-images are looked at.
     pub(super) fn way_back(&self, state: &State, to: Option<&StepId>) -> Value {
         let refused = self.holder.refusals_of_rollback(state, to);
+        self.way_back_unless(state, to, &refused)
+    }
+
+    /// The same, with these reasons against it.
+    pub(super) fn way_back_unless(&self, state: &State, to: Option<&StepId>, refused: &[String]) -> Value {
         let (outputs, run) = (state.outputs(), state.run.to_string());
         let scope = template::Scope {
             vars: &state.definition.vars,
@@ -247,7 +252,7 @@ impl Service {
             secrets: template::Secrets::Masked,
         };
         let text = |text: &str| template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned());
-        report::way_back_json(&WayBack { state, to, refused: &refused, text: &text })
+        report::way_back_json(&WayBack { state, to, refused, text: &text })
     }
 
     /// Has a run do what a person asks; `Some(why)`: there was nothing to do.

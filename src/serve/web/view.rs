@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use super::board::Entry;
 use super::service::PlanFile;
 use crate::driver::Tails;
-use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Step};
+use crate::plan::{StepId, template};
 use crate::report::{self, Attempt, Story, Told, duration_shown, time_shown, value_shown};
 use crate::saga::{
     self, Course, Direction, GateState, Sample, Stamp, Standing, State, Status, StepState, Tail, Verdict,
@@ -281,6 +281,13 @@ fn step_shown(
         ),
         (None, None) => "looks whether it is so".to_owned(),
     };
+    let (known, run) = (state.outputs(), state.run.to_string());
+    let scope = template::Scope {
+        vars: &state.definition.vars,
+        outputs: &known,
+        run: &run,
+        secrets: template::Secrets::Masked,
+    };
     let asked = match &found.door.gate {
         GateState::Asked(_) => "asks",
         _ => report::sign(&found.status),
@@ -293,7 +300,7 @@ fn step_shown(
         word => spaced(found.status.word()), tone => report::step_tone_word(found), sign => asked,
         summary => report::text_line(&step.summary),
         detail => report::detail_text(state, &step.id, now),
-        does => report::text_line(&does),
+        does => report::text_line(&template::render_text(&does, &scope).unwrap_or(does)),
         needs => step.needs.iter().map(StepId::as_str).collect::<Vec<_>>().join(", "),
         started => found.started_at.map(|at| time_shown(&at)),
         ended => found.ended_at.map(|at| time_shown(&at)),
