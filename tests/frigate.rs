@@ -262,7 +262,7 @@ async fn every_way_to_lie_is_seen() {
     ];
     let house = House::new().await;
     for (case, breaks, words) in cases {
-        house.switch(|switches| breaks(switches));
+        house.switch(breaks);
         house.leap(300);
         let answer = house.look(everything()).await;
         assert_eq!(answer.verdict, Verdict::Absent, "{case}: {answer:?}");

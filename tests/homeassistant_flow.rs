@@ -364,10 +364,11 @@ async fn from_every_point_it_goes_back_and_on() {
     let house = House::start(Release::Reconfigures).await;
     let before = house.in_file();
     let pre_image = house.world.actions.pre_image(house.world.call("c", 0, house.repoint())).await.unwrap();
-    let halves: [(&str, fn(&House)); 4] = [
+    type Half = (&'static str, fn(&House));
+    let halves: [Half; 4] = [
         ("nothing was done", |_| {}),
         ("the answer was lost", |house| {
-            house.home.break_it(|mishaps| mishaps.drops_flow_answers = 1).unwrap()
+            house.home.break_it(|mishaps| mishaps.drops_flow_answers = 1).unwrap();
         }),
         ("it was done and is not working", |house| house.home.available("frigate", "offline").unwrap()),
         ("all was done", |_| {}),

@@ -242,7 +242,7 @@ async fn the_simulated_one_reconfigures() {
         .play_all("ha-reconfigure", async |_, case| match case {
             "server died: the entry stays loaded" => stage.servers[&15005].says(|says| says.dead = true),
             "server is back: loaded without any action" => {
-                stage.servers[&15005].says(|says| says.dead = false)
+                stage.servers[&15005].says(|says| says.dead = false);
             }
             _ => {}
         })

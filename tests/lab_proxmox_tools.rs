@@ -56,7 +56,7 @@ fn what_is_read() {
     assert_eq!(out.lines().collect::<Vec<_>>(), sorted);
     assert!(!out.contains("lock:"));
     house.change(|node| {
-        drop(node.containers.get_mut(&110).unwrap().config.insert("lock".into(), "backup".into()))
+        drop(node.containers.get_mut(&110).unwrap().config.insert("lock".into(), "backup".into()));
     });
     assert!(house.run("pct status 110 --verbose").1.contains("lock: backup\n"));
     assert_eq!(
@@ -154,7 +154,7 @@ fn what_is_set_and_locked() {
     assert!(code != 0 && err.starts_with("detected modified configuration"), "{err}");
     house.fails("pct unlock 110", None, "no lock found trying to remove any lock");
     house.change(|node| {
-        drop(node.containers.get_mut(&110).unwrap().config.insert("lock".into(), "backup".into()))
+        drop(node.containers.get_mut(&110).unwrap().config.insert("lock".into(), "backup".into()));
     });
     for line in ["pct start 110", "pct set 110 --onboot 1", "pct destroy 110", "pct snapshot 110 one"] {
         house.fails(line, None, "CT is locked (backup)");
@@ -204,7 +204,7 @@ fn what_is_destroyed() {
     house.fails("pct destroy 110", None, "unable to destroy CT 110 - container is running");
     house.says_nothing("pct shutdown 110");
     house.change(|node| {
-        drop(node.containers.get_mut(&110).unwrap().config.insert("protection".into(), "1".into()))
+        drop(node.containers.get_mut(&110).unwrap().config.insert("protection".into(), "1".into()));
     });
     house.fails("pct destroy 110", None, "can't remove CT 110 - protection mode enabled");
     house.change(|node| {

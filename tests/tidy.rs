@@ -130,7 +130,14 @@ fn only_the_journal_names_sled_and_only_transport_names_openssh() {
     // Servers alone: `serve` asks nobody over the network.
     assert_never(
         "serve",
-        &["hyper::client", "hyper_util::client", "hyper_rustls", "rumqttc", "simple_dns", "TcpStream::connect"],
+        &[
+            "hyper::client",
+            "hyper_util::client",
+            "hyper_rustls",
+            "rumqttc",
+            "simple_dns",
+            "TcpStream::connect",
+        ],
     );
     for room in ["action", "check", "cli", "journal", "report", "serve", "transport"] {
         assert_never(room, &["chacha20poly1305"]);

@@ -189,9 +189,9 @@ impl<'a> Fields<'a> {
             name,
             address: host.address.clone(),
             port,
-            identity_file: host.identity_file.clone(),
-            known_hosts: host.known_hosts.clone(),
-            jump: host.jump.clone(),
+            identity_file: given(host.identity_file.as_ref()),
+            known_hosts: given(host.known_hosts.as_ref()),
+            jump: given(host.jump.as_ref()),
             sudo: host.sudo,
         })
     }
@@ -333,6 +333,11 @@ impl<'a> Fields<'a> {
             Some(one) => Ok(vec![one.as_i64().ok_or_else(wrong)?]),
         }
     }
+}
+
+/// A text that is not empty: a variable that is may stand where nothing is meant.
+fn given(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
 }
 
 /// A value as one word.

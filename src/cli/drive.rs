@@ -11,11 +11,11 @@ use super::ask::{Asking, Heard};
 use super::eyes;
 use super::fail::{self, Fail};
 use super::follow::{self, Rested, Screen, Shared};
-use super::session::{Session, asker};
+use super::session::{Session, Teller, asker};
 use crate::driver::{self, Ended, Patience, Secrets, Submission, Target, WishError, history};
 use crate::journal::Bodies;
 use crate::report::{Asked, exit};
-use crate::saga::{self, Command, Refusal, Standing, Terms};
+use crate::saga::{self, Command, Event, Refusal, Standing, State, StepEvent, Terms, What};
 use crate::serve::{Answer, Client, Request};
 
 /// What a person does to end a process.
@@ -110,6 +110,29 @@ pub(super) async fn submit(
     }
 }
 
+/// Says a word when a step begins.
+struct Telling {
+    teller: Teller,
+    shared: Shared,
+}
+
+impl driver::Observer for Telling {
+    fn events(&mut self, _state: &State, events: &[Event]) {
+        for event in events {
+            if let What::Step {
+                step,
+                is: StepEvent::Started { .. } | StepEvent::VerifyBegan | StepEvent::SoakBegan,
+            } = &event.what
+                && let Some(words) = (self.teller.0)(step.as_str())
+            {
+                self.shared.note(&words);
+            }
+        }
+    }
+
+    fn tick(&mut self, _state: &State, _now: &saga::Stamp) {}
+}
+
 /// Drives a run in this process until it rests. The first signal lets what is in flight finish or stops it as it
 /// declares; the second ends the process at once.
 async fn drive(
@@ -119,7 +142,11 @@ async fn drive(
     shared: &Shared,
     signals: &mut Signals,
 ) -> Result<(Rested, Option<u8>), Fail> {
-    let observers: Vec<Box<dyn driver::Observer>> = vec![Box::new(shared.clone())];
+    let mut observers: Vec<Box<dyn driver::Observer>> = Vec::new();
+    if let Some(teller) = session.teller.clone() {
+        observers.push(Box::new(Telling { teller, shared: shared.clone() }));
+    }
+    observers.push(Box::new(shared.clone()));
     let submitted = holding.holder.submit(submission, observers).await?;
     holding.offer(session);
     let mut stopped = None;

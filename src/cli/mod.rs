@@ -7,6 +7,8 @@ mod archive;
 mod ask;
 mod cancel;
 mod completions;
+#[cfg(feature = "demo")]
+mod demo;
 mod doctor;
 mod drift;
 mod drive;
@@ -165,6 +167,9 @@ enum Command {
     /// Hold the journal for days, drive every run, and answer over HTTP
     #[cfg(feature = "serve")]
     Serve(serve::ServeArgs),
+    /// Move Frigate in a simulated house, from the first look to the last deletion
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
     /// Judge Frigate configurations, or Kubernetes manifests that hold some
     Lint(lint::LintArgs),
     /// Print the JSON Schema of a plan file, for editors and other programs
@@ -237,6 +242,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
         | Command::Cancel(_) => false,
         #[cfg(feature = "serve")]
         Command::Serve(_) => false,
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => false,
     };
     let code = match runtime {
         Ok(runtime) => {
@@ -259,6 +266,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> Exit
 /// One thread is enough for one run. Who serves answers others as well, whom no run may wait for.
 fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
     match command {
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+        }
         #[cfg(feature = "serve")]
         Command::Serve(_) => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
@@ -323,6 +334,8 @@ async fn run(session: &Session, command: &Command) -> Result<u8, Fail> {
         Command::Report(args) => report::run(session, args).await,
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(session, args).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => Box::pin(demo::run(session, args)).await,
         Command::Skip(args) => skip::run(session, args).await,
         Command::Pause(args) => pause::run(session, args).await,
         Command::Resume(args) => resume::run(session, args).await,

@@ -25,8 +25,23 @@ pub(super) struct Session {
     pub(super) let_go: fn(),
     /// The time of a simulated house, where runs are driven in one.
     pub(super) leaps: Option<Leaps>,
+    /// Who tells of a run beside its reporter.
+    pub(super) teller: Option<Teller>,
     /// Why a part of the answer did not reach standard output.
     lost: Arc<Mutex<Option<std::io::Error>>>,
+}
+
+/// What is said when a step begins, by the step's id.
+#[derive(Clone)]
+pub(super) struct Teller(pub(super) Arc<Tell>);
+
+/// See [`Teller`].
+type Tell = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Teller")
+    }
 }
 
 /// The environment variable with this name, if it is set and not empty.
@@ -66,8 +81,15 @@ impl Session {
             width: width.filter(|&width| width >= 40).unwrap_or(100),
             let_go,
             leaps: None,
+            teller: None,
             lost: Arc::default(),
         }
+    }
+
+    /// Works in another state folder from now on.
+    #[cfg(feature = "demo")]
+    pub(super) fn set_state(&mut self, folder: PathBuf) {
+        self.state = Some(folder);
     }
 
     /// What runs are driven by.

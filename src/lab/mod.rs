@@ -8,6 +8,7 @@
 mod clock;
 pub mod frigate;
 pub mod homeassistant;
+pub mod house;
 pub mod kubernetes;
 pub mod mqtt;
 pub mod proxmox;

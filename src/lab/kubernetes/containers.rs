@@ -83,7 +83,8 @@ impl Container {
             });
         }
         let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-        let status = statuses.cloned().find(|status| status["name"] == name.as_str()).unwrap_or_default();
+        let status = statuses.into_iter().find(|status| status["name"] == name.as_str());
+        let status = status.cloned().unwrap_or_default();
         Ok(Self { pod: pod.clone(), name, status })
     }
 
@@ -262,19 +263,23 @@ pub(super) async fn serve(upgraded: hyper::upgrade::Upgraded, run: Run, query: Q
     if wants_err && !run.stderr.is_empty() && socket.send(message(2, run.stderr.as_bytes())).await.is_err() {
         return;
     }
-    while run.copies && wants_in {
-        match socket.next().await {
-            Some(Ok(Message::Binary(bytes))) => match bytes.split_first() {
-                Some((0, rest)) if wants_out => {
-                    if socket.send(message(1, rest)).await.is_err() {
-                        return;
-                    }
-                }
-                Some((255, [0])) if v5 => break,
-                _ => {}
-            },
+    let mut copying = run.copies && wants_in;
+    while copying {
+        let bytes = match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => continue,
+        };
+        let sent = match bytes.split_first() {
+            Some((0, rest)) if wants_out => socket.send(message(1, rest)).await,
+            Some((255, [0])) if v5 => {
+                copying = false;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if sent.is_err() {
+            return;
         }
     }
     let end = end_of(run.code).to_string();

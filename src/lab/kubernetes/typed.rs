@@ -221,7 +221,7 @@ pub(super) fn invalid(kind: &Kind, old: Option<&Value>, new: &Value) -> Vec<Wron
             let (selector, labels) =
                 (&new["spec"]["selector"], &new["spec"]["template"]["metadata"]["labels"]);
             let wanted = selector["matchLabels"].as_object();
-            if wanted.is_none_or(|wanted| wanted.is_empty()) && selector["matchExpressions"].is_null() {
+            if wanted.is_none_or(serde_json::Map::is_empty) && selector["matchExpressions"].is_null() {
                 wrong("FieldValueRequired", "spec.selector", "Required value".to_owned());
             } else if wanted
                 .is_some_and(|wanted| wanted.iter().any(|(key, value)| labels.get(key) != Some(value)))
@@ -236,7 +236,7 @@ pub(super) fn invalid(kind: &Kind, old: Option<&Value>, new: &Value) -> Vec<Wron
             let containers = new.pointer("/spec/template/spec/containers").and_then(Value::as_array);
             match containers {
                 None => {
-                    wrong("FieldValueRequired", "spec.template.spec.containers", "Required value".to_owned())
+                    wrong("FieldValueRequired", "spec.template.spec.containers", "Required value".to_owned());
                 }
                 Some(containers) => {
                     for (at, container) in containers.iter().enumerate() {

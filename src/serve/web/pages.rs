@@ -290,10 +290,11 @@ pub(super) async fn say(
         let run = service.find(&run).await?;
         let by = asker(&saying.by, &peer);
         match wish {
-            Some(command) => match service.say(&run, command, by).await? {
-                Some(nothing) => return Err(Problem::Refused(format!("nothing to do: {nothing}"))),
-                None => {}
-            },
+            Some(command) => {
+                if let Some(nothing) = service.say(&run, command, by).await? {
+                    return Err(Problem::Refused(format!("nothing to do: {nothing}")));
+                }
+            }
             None => service.go_on(&run, &by).await?,
         }
         Ok(Redirect::to(&page_of(&run.to_string())).into_response())

@@ -1,0 +1,144 @@
+//! What the demo says in plain words: before it begins, at every step, and at the end.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::scenarios::{self, Scenario};
+use crate::cli::session::Teller;
+use crate::lab::house::{CAMERAS, House};
+use crate::report::exit;
+
+/// Each step of the plan: what is done, and why.
+const STEPS: &[(&str, &str)] = &[
+    (
+        "old-is-well",
+        "First everything is looked at and nothing is touched: is container 110 the one that is meant, does it work, could it be \
+         started again? A way back that does not work is worth nothing.",
+    ),
+    (
+        "baseline",
+        "What there is now is written down, so that the new Frigate is compared with the old one: a camera that was down before \
+         is not held against it.",
+    ),
+    (
+        "lint",
+        "The new configuration is judged: Frigate itself accepts about half of the mistakes that cost weeks.",
+    ),
+    (
+        "deploy",
+        "The new Frigate comes up beside the old one, with an MQTT client id of its own: two clients of one id would throw each \
+         other out for ever. On the way back all of this goes again, but not the volumes.",
+    ),
+    (
+        "prove",
+        "It must work twice, a minute apart: a detector that crashes in a loop answers between two crashes.",
+    ),
+    (
+        "repoint",
+        "Home Assistant is told the new address by its own reconfigure flow. It reaches the new server before it lets go of the \
+         old one; no restart, entities and history stay.",
+    ),
+    ("backup", "The old container is backed up, and the archive is seen to be there."),
+    (
+        "stop-old",
+        "The old container is shut down cleanly, not killed: a killed Frigate leaves `offline` behind at the broker, and Home \
+         Assistant would mark every camera of the new one unavailable. It stays, for the way back.",
+    ),
+    ("heal", "The broker must say `online` of a Frigate that is."),
+    (
+        "soak",
+        "Now it is watched for three days: the new one, and whether the way back still works. Here a day passes in a moment, and \
+         it is looked at by the hour; the plan itself looks every five minutes.",
+    ),
+    (
+        "delete-old",
+        "Only now the old container may go, and only with a yes. Its recordings are on a folder of the host, which stays.",
+    ),
+];
+
+/// Tells of each step when it begins, once; breaks the house at the scenario's step.
+pub(super) fn teller(house: Arc<House>, scenario: Option<&'static Scenario>) -> Teller {
+    let told = Arc::new(Mutex::new(BTreeSet::new()));
+    Teller(Arc::new(move |step: &str| {
+        if !told.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned()) {
+            return None;
+        }
+        if let Some(scenario) = scenario.filter(|scenario| scenario.at == Some(step)) {
+            scenarios::strike(scenario, &house, house.folder());
+        }
+        STEPS.iter().find(|(name, _)| *name == step).map(|(_, words)| (*words).to_owned())
+    }))
+}
+
+/// Before it begins.
+pub(super) fn before(scenario: Option<&Scenario>) -> String {
+    let mut text = String::from(
+        "A house is simulated on this machine: a Proxmox node with Frigate 0.14 in container 110, Home Assistant, an MQTT broker \
+         and a Kubernetes node with a GPU. The plan that now moves Frigate is the real `plans/frigate.toml`, and what runs it is \
+         the real thing; only the house is not.",
+    );
+    if let Some(scenario) = scenario {
+        let _written = write!(text, "\n\nBroken on purpose ({}): {}", scenario.fact, scenario.what);
+    }
+    text.push('\n');
+    text
+}
+
+/// After the run has come to rest.
+pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
+    let mut text = String::from("\nWhat the house itself says:\n");
+    let says = |is: bool| if is { "runs" } else { "does not run" };
+    let _written = writeln!(
+        text,
+        "  the old Frigate {}, the new one {}",
+        says(house.old.is_running()),
+        says(house.new.is_running())
+    );
+    let container = house.still_fawn.look(|node| node.containers.contains_key(&crate::lab::house::CONTAINER));
+    let _written = writeln!(
+        text,
+        "  container 110 {}, its recordings {}",
+        if container.unwrap_or(true) { "is there" } else { "is deleted" },
+        if house.recordings_are_there() { "are there" } else { "are GONE" },
+    );
+    for camera in CAMERAS.iter().skip(1) {
+        let gaps: Vec<_> = house.home.gaps().into_iter().filter(|gap| gap.camera == *camera).collect();
+        let ms: u64 = gaps.iter().filter_map(|gap| Some(gap.to_ms?.saturating_sub(gap.from_ms))).sum();
+        let open = gaps.iter().any(|gap| gap.to_ms.is_none());
+        let _written = writeln!(
+            text,
+            "  Home Assistant was without `{camera}` for {}.{:03} s in all{}",
+            ms / 1_000,
+            ms % 1_000,
+            if open { ", and is without it now" } else { "" },
+        );
+    }
+    let state = folder.join("state");
+    let _written = writeln!(
+        text,
+        "\nAll of it is in the journal: `runner --state {0} events`, `runner --state {0} why STEP`.",
+        state.display()
+    );
+    if code == exit::COMPLETE {
+        text.push_str("There is no way back from a deletion but the archive; until then `runner rollback` had one at every step.\n");
+    }
+    text
+}
+
+/// Where to look around.
+pub(super) fn around(house: &House, folder: &Path, plan: &Path) -> String {
+    format!(
+        "\nThe house stays until Ctrl-C.\n  the old Frigate  {}\n  the new Frigate  {}\n  Home Assistant   {}\n  kubectl          kubectl \
+         --kubeconfig {}\n  status           runner --state {state} status\n  plan             runner --state {state} plan {plan} \
+         --var-file {vars}\n  rollback         runner --state {state} rollback\n",
+        house.old.url(),
+        house.new.url(),
+        house.home.url(),
+        house.cluster.kubeconfig().display(),
+        state = folder.join("state").display(),
+        plan = plan.display(),
+        vars = plan.with_file_name("frigate.vars.toml").display(),
+    )
+}
