@@ -116,6 +116,7 @@ impl House {
                 password: PASSWORD.to_owned(),
             }),
             poll: Duration::from_secs(1),
+            starting: Duration::from_millis(100),
             ..homeassistant::Settings::default()
         };
         let home = HomeAssistant::start(&folder.join("homeassistant"), 0, settings).await;
