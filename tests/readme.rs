@@ -91,6 +91,8 @@ fn every_command_of_the_readme_does_what_it_says() {
         let (_, output) = found.unwrap_or_else(|| panic!("the README has no `{command}`"));
         assert!(output.contains(words), "`{command}` does not say `{words}`:\n{output}");
     };
+    said("-- demo", "frigate-1 is complete");
+    said("demo --list", "started-by-hand");
     said("apply plans/hello.toml", "hello-1 is complete");
     said("apply plans/parallel.toml", "parallel-1");
     said("status", "is complete");

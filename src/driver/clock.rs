@@ -51,8 +51,8 @@ impl fmt::Debug for Leaps {
     }
 }
 
-/// Shorter waits are waited for in a simulated house too: what it is asked in between takes real time.
-const LEAP_MIN_MS: u64 = 20_000;
+/// Shorter waits are waited for in a simulated house too.
+const LEAP_MIN_MS: u64 = 4_000;
 
 impl SystemClock {
     /// Reads which boot this is, once.
