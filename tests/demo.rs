@@ -2,10 +2,9 @@
 //! what the house itself has on file, not by what `runner` says.
 
 #![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, dead_code, reason = "a test; it uses a part of its support")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "support/lab.rs"]
-mod lab;
+mod support;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -14,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::lab;
 
 /// Longer than any of this may take on a busy machine: a limit against hanging.
 const LIMIT: Duration = Duration::from_secs(400);

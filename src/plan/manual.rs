@@ -24,10 +24,16 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("configmap", "\"frigate/frigate-config\""),
     ("content", "\"Welcome.\\n\""),
     ("cwd", "\"/srv/app\""),
+    ("deployment", "\"frigate/frigate\""),
+    ("hostname", "\"frigate-sf\""),
     ("name", "\"nas.home.arpa\""),
+    ("object", "\"Deployment frigate/frigate\""),
     ("payload", "\"online\""),
     ("script", "'echo \"$SITE\" > site'"),
+    ("snapshot", "\"before-move\""),
     ("stdin", "\"yes\\n\""),
+    ("storage", "\"local\""),
+    ("token", "\"{{ secrets.ha_token }}\""),
     ("topic", "\"frigate/available\""),
 ];
 
@@ -183,7 +189,9 @@ fn rules(entry: &Entry) -> Vec<String> {
 
 /// A value as it may stand in a plan: one of our own, or as the schema shows it.
 fn example(field: &Field, property: &Value) -> Option<String> {
-    if let Some((_, own)) = EXAMPLES.iter().find(|(name, _)| *name == field.name) {
+    let list = matches!(field.kind, catalog::FieldType::TextArray);
+    let fits = |name: &str, own: &str| name == field.name && own.starts_with('[') == list;
+    if let Some((_, own)) = EXAMPLES.iter().find(|(name, own)| fits(name, own)) {
         return Some((*own).to_owned());
     }
     let either = property.get("anyOf").and_then(|each| each.get(0)).unwrap_or(&Value::Null);
