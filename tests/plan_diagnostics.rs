@@ -256,7 +256,7 @@ fn soaks() {
 fn actions_and_checks() {
     let case = |name: &str, fields: &str| check(name, &forward("", fields));
     case("action_unknown", r#"action = "comand", argv = ["x"]"#);
-    case("action_not_built_in", r#"action = "lxc.stop", host = "x""#);
+    case("action_not_built_in", r#"action = "lxc.freeze", host = "x""#);
     case("action_missing", r#"argv = ["x"]"#);
     case("check_as_action", r#"check = "command", argv = ["x"]"#);
     case("action_unknown_field", r#"action = "command", argv = ["x"], stdn = "", timeout = "3s""#);

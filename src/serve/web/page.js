@@ -20,6 +20,7 @@
     return at.matches("input, textarea, select") || at.matches("button");
   };
   const swap = (fresh) => {
+    if (fresh.title && document.title !== fresh.title) document.title = fresh.title;
     for (const part of document.querySelectorAll("[data-part]")) {
       const next = fresh.getElementById(part.id);
       if (!next || part.outerHTML === next.outerHTML || busy(part)) continue;
