@@ -24,12 +24,14 @@ fn every_example_is_valid_and_tried_here() {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".toml"))
+        .filter(|name| name.ends_with(".toml") && !name.contains(".vars."))
         .collect();
     names.sort();
     let tried = [
         "approval.toml",
         "file.toml",
+        // By `tests/demo.rs`, which has a house.
+        "frigate.toml",
         "hello.toml",
         "http.toml",
         // By `tests/kubernetes/runs.rs`, which has a cluster.
@@ -50,6 +52,10 @@ fn every_example_is_valid_and_tried_here() {
         house.write(&name, fs::read_to_string(entry.path()).unwrap());
     }
     let said = house.shell("$R validate plans/*.toml");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let variables = "frigate.vars.example.toml";
+    house.write(&format!("plans/{variables}"), example(variables));
+    let said = house.shell(&format!("$R validate plans/frigate.toml --var-file plans/{variables}"));
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
 }
 
