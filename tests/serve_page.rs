@@ -56,7 +56,7 @@ const bad = [];
 const seen = {};
 document.querySelectorAll("[id]").forEach((e) => { if (seen[e.id]) bad.push("two elements have the id " + e.id); seen[e.id] = 1; });
 document.querySelectorAll("input:not([type=hidden]), textarea, select").forEach((e) => {
-  if (!e.labels.length || !e.labels[0].innerText.trim()) bad.push("a field without a label: " + e.outerHTML);
+  if (!e.labels.length || !e.labels[0].textContent.trim()) bad.push("a field without a label: " + e.outerHTML);
 });
 document.querySelectorAll("a, button, summary").forEach((e) => { if (!e.textContent.trim()) bad.push("nothing to read out: " + e.outerHTML); });
 document.querySelectorAll("svg:not([aria-hidden])").forEach((e) => {
