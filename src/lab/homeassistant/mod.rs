@@ -3,7 +3,7 @@
 //! with connections that drop, entities that follow the server and MQTT.
 //!
 //! What it remembers over its own restarts is what the real one does: `core.config_entries` and the registry of entities.
-//! The rest (flows, entry states, a save that is due) lives in [`core`](Core) and is gone with it. Beside it, on a port of
+//! The rest (flows, entry states, a save that is due) lives in `core` and is gone with it. Beside it, on a port of
 //! its own, is the supervisor that stops and starts it (`ha core …`) and the lab's own switches and measurements, among
 //! them how long each camera was unavailable. Start reading at [`HomeAssistant::start`].
 
