@@ -27,6 +27,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("deployment", "\"frigate/frigate\""),
     ("hostname", "\"frigate-sf\""),
     ("name", "\"nas.home.arpa\""),
+    ("node", "\"gpu-node\""),
     ("object", "\"Deployment frigate/frigate\""),
     ("payload", "\"online\""),
     ("script", "'echo \"$SITE\" > site'"),
