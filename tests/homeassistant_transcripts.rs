@@ -127,6 +127,19 @@ impl Stage {
         Self { home, servers, names: Mutex::new(names), played: Mutex::new(0), folder, _web: web }
     }
 
+    /// Waits until what the server has is in the registry of entities.
+    async fn knows_its_entities(&self) {
+        let (file, begun) = (self.folder.path().join("homeassistant.json"), Instant::now());
+        let known = || {
+            let stored: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+            stored["registry"].as_object().is_some_and(|entities| !entities.is_empty())
+        };
+        while !known() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no entity is ever registered");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// A recorded text, as it is here.
     fn here(&self, text: &str) -> String {
         let names = self.names.lock().unwrap();
@@ -263,7 +276,7 @@ async fn the_simulated_one_starts_without_entries_when_its_file_is_damaged() {
     stage
         .play_all("ha-storage-file", async |_, case| match case {
             // The entities of the registry are there before.
-            "stop service" => tokio::time::sleep(Duration::from_millis(600)).await,
+            "stop service" => stage.knows_its_entities().await,
             "truncated file: RUNNING" => {
                 stage.home.core("stop").await;
                 fs::write(&file, &whole[..whole.len() / 2]).unwrap();

@@ -174,12 +174,6 @@ fn the_whole_way(browser: &Browser, name: &'static str, size: (u32, u32, bool)) 
 
 #[test]
 fn a_person_does_the_whole_way_from_the_page() {
-    // Proved to its second stop only: what comes after has not been seen to pass.
-    if std::env::var_os("RUNNER_FULL").is_none() {
-        return worlds_support::only_in_full(
-            "the whole way in a browser: not proved yet, RUNNER_FULL=1 tries it",
-        );
-    }
     let Some(browser) = Browser::start() else {
         return worlds_support::skipped("there is no chromium with its driver: the page is not looked at");
     };

@@ -77,13 +77,15 @@ fn wanted(fields: Fields<'_>) -> Result<Wanted, String> {
     })
 }
 
+/// The guest of a look, and what is asked of it.
+fn read(look: &Look) -> Result<(Guest, Wanted), String> {
+    Ok((Guest::read(&look.operation, &look.places)?, wanted(Fields::new(&look.operation))?))
+}
+
 impl Check for Lxc {
     fn look(&self, transport: Transport, look: Look) -> BoxFuture<'static, Answer> {
         Box::pin(async move {
-            let fields = Fields::new(&look.operation);
-            let read =
-                Guest::read(&look.operation, &look.places).and_then(|guest| Ok((guest, wanted(fields)?)));
-            let (guest, wanted) = match read {
+            let (guest, wanted) = match read(&look) {
                 Ok(read) => read,
                 Err(message) => return unknown(&message, &look.redactor),
             };
@@ -156,10 +158,7 @@ impl Check for Lxc {
 impl Check for Vm {
     fn look(&self, transport: Transport, look: Look) -> BoxFuture<'static, Answer> {
         Box::pin(async move {
-            let fields = Fields::new(&look.operation);
-            let read =
-                Guest::read(&look.operation, &look.places).and_then(|guest| Ok((guest, wanted(fields)?)));
-            let (guest, wanted) = match read {
+            let (guest, wanted) = match read(&look) {
                 Ok(read) => read,
                 Err(message) => return unknown(&message, &look.redactor),
             };

@@ -94,7 +94,7 @@ impl Samples {
 }
 
 /// The facts that a check of this name is known to answer with, besides its declared outputs; `None`: not known.
-pub(super) fn facts_of(check: &str) -> Option<&'static [&'static str]> {
+pub fn facts_of(check: &str) -> Option<&'static [&'static str]> {
     match check {
         "command" | "ssh" => Some(&["exit", "stdout"]),
         "frigate" => Some(FRIGATE),

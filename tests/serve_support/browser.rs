@@ -7,6 +7,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -35,6 +36,7 @@ impl Browser {
             .env("TMPDIR", profile.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .ok()?;
         let mut browser = Self { driver, port, session: String::new(), _profile: profile };
@@ -182,7 +184,9 @@ impl Drop for Browser {
         if !self.session.is_empty() && !std::thread::panicking() {
             self.command("DELETE", &format!("/session/{}", self.session), &Value::Null);
         }
-        drop(self.driver.kill());
+        // A test that failed has not said good-bye: the browser is of the driver's group.
+        let group = rustix::process::Pid::from_child(&self.driver);
+        let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         drop(self.driver.wait());
     }
 }
