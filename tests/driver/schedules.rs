@@ -1,8 +1,8 @@
 //! Thousands of random plans, worlds, journals and people, each from a seed. A seed that fails goes into the list.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use runner::driver::{Patience, Rest};
 use runner::plan::StepId;
@@ -399,21 +399,30 @@ fn check_end(lab: &Lab, end: &RunEnd) {
     }
 }
 
+/// Seeds under way and since when, one place per worker.
+type Underway = Arc<[Mutex<Option<(u64, Instant)>>; 2]>;
+
+/// A seed takes milliseconds. One that takes this long never ends, and is named instead of waited for.
+const HANGS: Duration = Duration::from_secs(60);
+
 #[test]
 fn random_schedules_keep_every_promise() {
     let first = first_seed();
     let next = Arc::new(AtomicU64::new(0));
     let processes = Arc::new(AtomicU64::new(0));
+    let underway = Underway::default();
     let all: Vec<u64> = ONCE_FAILED.iter().copied().chain((0..seeds()).map(|i| first + i)).collect();
     let all = Arc::new(all);
-    let workers: Vec<_> = (0..2)
-        .map(|_| {
+    let workers: Vec<_> = (0..underway.len())
+        .map(|worker| {
             let (next, processes, all) = (Arc::clone(&next), Arc::clone(&processes), Arc::clone(&all));
+            let underway = Arc::clone(&underway);
             std::thread::spawn(move || {
                 let mut failed = Vec::new();
                 while failed.is_empty() {
                     let place = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
                     let Some(&seed) = all.get(place) else { break };
+                    *underway[worker].lock().unwrap() = Some((seed, Instant::now()));
                     match std::panic::catch_unwind(|| live(seed)) {
                         Ok(lived) => drop(processes.fetch_add(lived, Ordering::Relaxed)),
                         Err(_) => {
@@ -421,11 +430,23 @@ fn random_schedules_keep_every_promise() {
                             failed.push(seed);
                         }
                     }
+                    *underway[worker].lock().unwrap() = None;
                 }
                 failed
             })
         })
         .collect();
+    while !workers.iter().all(std::thread::JoinHandle::is_finished) {
+        for seed in underway.iter() {
+            let seed = *seed.lock().unwrap();
+            assert!(
+                seed.is_none_or(|(_, since)| since.elapsed() < HANGS),
+                "the seed {} never ends; RUNNER_SEED=<seed> begins with one",
+                seed.unwrap().0
+            );
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let failed: Vec<u64> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
     println!("{} seeds, {} processes", all.len(), processes.load(Ordering::Relaxed));
     assert!(failed.is_empty(), "these seeds failed: {failed:?}; RUNNER_SEED=<seed> begins with one");
