@@ -14,6 +14,8 @@
     reason = "a bench"
 )]
 
+mod support;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write as _};
@@ -21,6 +23,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use support::binary;
 
 /// What is promised of a command, in milliseconds, at the median.
 const ANSWER_MAX_MS: f64 = 50.0;
@@ -53,7 +57,7 @@ impl Bench {
     }
 
     fn runner(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        let mut command = Command::new(binary());
         command.args(words).current_dir(self.folder.path()).env("XDG_RUNTIME_DIR", self.path("run"));
         command.env("RUNNER_STATE", self.path("state")).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());

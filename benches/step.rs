@@ -15,12 +15,16 @@
     reason = "a measurement"
 )]
 
+mod support;
+
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use support::binary;
 
 /// The promised figures.
 const COST_MAX: f64 = 1.1;
@@ -86,7 +90,7 @@ impl Bench {
 }
 
 fn apply(plan: &Path, state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    let mut command = Command::new(binary());
     command.arg("apply").arg(plan).arg("--state").arg(state);
     command.stdin(Stdio::null()).stderr(Stdio::null());
     command
@@ -188,7 +192,7 @@ fn shared_syncs(bench: &mut Bench) -> Option<f64> {
     let (state, trace) = (bench.fresh_state(), bench.path("trace"));
     let mut strace = Command::new("strace");
     strace.args(["-f", "-e", "trace=fdatasync", "-o"]).arg(&trace);
-    strace.arg(env!("CARGO_BIN_EXE_runner")).arg("apply").arg(plan).arg("--state").arg(state);
+    strace.arg(binary()).arg("apply").arg(plan).arg("--state").arg(state);
     strace.stdout(Stdio::null()).stderr(Stdio::null());
     if !strace.status().ok()?.success() {
         return None;

@@ -183,6 +183,56 @@ fn yes_opens_only_gates_whose_evidence_all_holds() {
 }
 
 #[test]
+fn yes_passes_no_gate_whose_evidence_flaps() {
+    // It holds at every other look. Once it has turned under `-y`, only a person opens the gate, until the run is taken on
+    // anew; without that the same question would be asked and answered for ever.
+    let lab = Lab::new();
+    let script = "echo look >> @W@/looks; test $(($(wc -l < @W@/looks) % 2)) = 1";
+    let steady = gated("b", "");
+    let flapping =
+        steady.replace("\"test\", \"-e\", \"@W@/ready\"", &format!("\"sh\", \"-c\", \"{script}\""));
+    lab.plan("p", &plan(&[writes("a"), flapping]));
+    lab.expect(4, "apply p/p.toml -y")
+        .says("`-y` does not approve it again: its evidence held and then did not");
+    let events = lab.events("p");
+    assert_eq!(of(&events, "approved").len(), 1);
+    assert_eq!(of(&events, "approval_voided").len(), 1);
+    for _ in 0..4 {
+        let before = of(&lab.events("p"), "approved").len();
+        lab.expect(4, "apply p/p.toml -y").says("`-y` does not approve it");
+        assert!(of(&lab.events("p"), "approved").len() <= before + 1);
+    }
+    assert_eq!(lab.seen("log"), "a\n");
+}
+
+#[test]
+fn a_gate_behind_a_soak_shows_its_result_and_whether_the_way_back_works() {
+    let lab = Lab::new();
+    let soak = "[[step]]\nid = \"soak\"\nneeds = []\nsoak = { for = \"60ms\", every = \"20ms\" }\n\
+         verify = [{ check = \"command\", argv = [\"true\"] }]\n\
+         rollback_ready = [{ check = \"command\", argv = [\"test\", \"-e\", \"@W@/ready\"] }]\n";
+    lab.write("w/ready", "");
+    // No `evidence` of its own: the steps it needs speak for it.
+    let behind = writes("b").replace("forward =", "needs = [\"soak\"]\napprove = \"Delete it?\"\nforward =");
+    lab.plan("p", &plan(&[soak.to_owned(), behind]));
+    let asked = lab.expect(4, "apply p/p.toml");
+    println!("{}", asked.text());
+    let request = of(&lab.events("p"), "approval_requested").remove(0);
+    println!("{request}");
+    let shown = asked.text();
+    assert!(shown.contains("soak"), "{shown}");
+    let evidence = request["evidence"].as_array().unwrap();
+    assert_eq!(evidence.len(), 2, "{request}");
+    // The way back is lost meanwhile: `-y` does not go over it, and the request is void.
+    std::fs::remove_file(lab.path("w/ready")).unwrap();
+    lab.expect(4, "apply p/p.toml -y").says("`-y` does not approve it");
+    assert_eq!(lab.seen("log"), "");
+    lab.write("w/ready", "");
+    lab.expect(0, "apply p/p.toml -y");
+    assert_eq!(lab.seen("log"), "b\n");
+}
+
+#[test]
 fn evidence_that_turns_after_the_answer_voids_it() {
     for held in [false, true] {
         let lab = lab(true);

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use support::lab::Lab;
+use support::pty::AtTerminal;
 
 /// A step that writes its id and what it was told into a file, and counts how often it ran.
 fn writes(id: &str, content: &str) -> String {
@@ -295,6 +296,33 @@ fn a_kept_step_does_not_run_and_its_compensation_is_replaced_by_approval_alone()
     lab.plan("p", &plan(&[other.replace("\"y\"", "\"z\"").replace("undo", "other"), writes("b", "x")]));
     lab.expect(2, "apply p/p.toml --amend a").says("--keep a");
     lab.plan("p", &plan(&[other, writes("b", "x")]));
+    lab.expect(0, "rollback p");
+    assert_eq!(lab.seen("log"), "a\nb\nundo b\naway with a\n");
+}
+
+#[test]
+fn at_a_terminal_another_compensation_is_asked_about() {
+    let lab = Lab::new();
+    lab.plan("p", &plan(&[writes("a", "x"), fails("b")]));
+    lab.expect(3, "apply p/p.toml");
+    let other = writes("a", "x").replace("echo undo a", "echo away with a");
+    lab.plan("p", &plan(&[other, writes("b", "x")]));
+    let before = lab.events("p");
+    // Anything but yes leaves everything as it was: an empty line too, which a key hit by accident is.
+    for answer in ["", "n", "maybe"] {
+        let mut terminal = AtTerminal::start(&lab, "apply p/p.toml --amend a");
+        terminal.shows("Undo step `a` in this way from now on? [y/N]", 1);
+        terminal.types(answer);
+        let (code, seen) = terminal.end();
+        assert_eq!(code, 4, "{seen}");
+        assert!(seen.contains("away with a") && seen.contains("Nothing was changed."), "{seen}");
+    }
+    assert_eq!(lab.events("p"), before);
+    let mut terminal = AtTerminal::start(&lab, "apply p/p.toml --amend a");
+    terminal.shows("[y/N]", 1);
+    terminal.types("y");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 0, "{seen}");
     lab.expect(0, "rollback p");
     assert_eq!(lab.seen("log"), "a\nb\nundo b\naway with a\n");
 }

@@ -12,7 +12,7 @@ use super::{Asked, Context, Look};
 use crate::plan::StepId;
 use crate::plan::recorded::OnFailure;
 use crate::saga::{
-    Course, Direction, GateState, Stamp, Standing, State, Status, Verdict, questions, reached, standing,
+    Course, Direction, Door, GateState, Stamp, Standing, State, Status, Verdict, questions, reached, standing,
 };
 
 /// What is said when the command that was `asked` for stops, or when somebody asks how the run stands.
@@ -203,7 +203,7 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
                 format!("the way back no longer works: {}", super::step::troubles(answers))
             }
             (Status::AwaitingApproval, Standing::Open) => {
-                lines.extend(asked_for(&step.id, &found.door.gate, state.terms.assume_yes));
+                lines.extend(asked_for(&step.id, &found.door, state.terms.assume_yes));
                 continue;
             }
             _ => match (found.needs_attention(), stands, &found.trouble) {
@@ -250,8 +250,9 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
     lines
 }
 
-fn asked_for(step: &StepId, gate: &GateState, assume_yes: bool) -> Vec<String> {
-    let (GateState::Asked(request) | GateState::Answered(request) | GateState::Open { request, .. }) = gate
+fn asked_for(step: &StepId, door: &Door, assume_yes: bool) -> Vec<String> {
+    let (GateState::Asked(request) | GateState::Answered(request) | GateState::Open { request, .. }) =
+        &door.gate
     else {
         return Vec::new();
     };
@@ -269,6 +270,8 @@ fn asked_for(step: &StepId, gate: &GateState, assume_yes: bool) -> Vec<String> {
         .collect();
     if assume_yes && !shaky.is_empty() {
         lines.push(guard::line(&format!("    `-y` does not approve it, because of: {}", shaky.join("; "))));
+    } else if assume_yes && door.wavered {
+        lines.push("    `-y` does not approve it again: its evidence held and then did not".to_owned());
     }
     lines
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Ask, Decision, POLL_MS, Session, unknown_pause};
-use super::event::StepEvent;
+use super::event::{ASSUMED, StepEvent};
 use super::outcome::{Direction, Verdict};
 use super::settle::SETTLE_MS;
 use super::state::{GateState, Request, Seen, State, Status, StepState};
@@ -229,8 +229,8 @@ pub(super) fn gate(
             }
             let all_hold = request.evidence.iter().all(|e| e.answer.verdict == Verdict::Holds);
             let evidence = Ask::Evidence(step.id.clone());
-            if state.terms.assume_yes && all_hold {
-                let (by, note) = ("-y".to_owned(), String::new());
+            if state.terms.assume_yes && all_hold && !found.door.wavered {
+                let (by, note) = (ASSUMED.to_owned(), String::new());
                 decision.append(step, StepEvent::Approved { request: request.seq, by, note });
             } else if request.seq < state.resumed && !session.tries.contains_key(&evidence) {
                 // Asked by a process that is gone: what it saw may be so no more.

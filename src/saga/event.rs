@@ -110,6 +110,9 @@ pub enum What {
     },
 }
 
+/// By whom a gate was opened that `-y` opened.
+pub(super) const ASSUMED: &str = "-y";
+
 /// Under which terms a process works on a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {

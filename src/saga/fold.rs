@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::event::{Change, Event, StepEvent, Taken, Terms, What};
+use super::event::{ASSUMED, Change, Event, StepEvent, Taken, Terms, What};
 use super::index::Index;
 use super::memory::Memory;
 use super::outcome::{CutCause, Direction, Verdict};
@@ -162,6 +162,7 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             let taken_over = *token > state.token;
             state.token = *token;
             (state.until, state.resumed) = (None, event.seq);
+            state.steps.iter_mut().for_each(|step| step.door.wavered = false);
             resume(state, terms, event.at, taken_over);
         }
         What::PlanAmended { definition, changes, .. } => {
@@ -518,10 +519,11 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
         },
         (StepEvent::ApprovalVoided { request, .. }, Status::AwaitingApproval | Status::Pending) => {
             match &step.door.gate {
-                GateState::Asked(asked)
-                | GateState::Answered(asked)
-                | GateState::Open { request: asked, .. }
-                    if asked.seq == *request => {}
+                GateState::Answered(asked) if asked.seq == *request => {
+                    step.door.wavered |= asked.said.as_ref().is_some_and(|said| said.by == ASSUMED);
+                }
+                GateState::Asked(asked) | GateState::Open { request: asked, .. } if asked.seq == *request => {
+                }
                 GateState::Asked(_) | GateState::Answered(_) | GateState::Open { .. } | GateState::Shut => {
                     return false;
                 }

@@ -159,6 +159,9 @@ pub struct Door {
     pub gate: GateState,
     /// By resource and owner: whether the owner was seen to have let go.
     pub gone: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// The evidence turned after `-y` had approved it: since the run was taken on, only a person opens the gate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wavered: bool,
 }
 
 /// An answer and when it was given.
