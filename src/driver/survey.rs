@@ -18,7 +18,7 @@ use crate::action::{Call, Foreseen, Need};
 use crate::check::Look;
 use crate::journal::Bodies;
 use crate::plan::recorded::{Definition, Operation, Step};
-use crate::plan::{StepId, template};
+use crate::plan::{StepId, catalog, template};
 use crate::saga::{Answer, Finding, Glance, Purpose, State, Verdict, described, place};
 use crate::transport::Stop;
 
@@ -161,7 +161,17 @@ impl<W: World> Survey<W> {
                 let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call.clone()));
                 asked.await.unwrap_or_else(|_| unseen(late(call.timeout)))
             }
-            Err(why) => unseen(Answer::new(Verdict::Unknown, why)),
+            Err(why) => {
+                let answer = Answer::new(Verdict::Unknown, why);
+                let diff = match self.rendered_without_what_comes(state, recorded, operation) {
+                    Some(call) => {
+                        let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call));
+                        asked.await.map_or_else(|_| String::new(), |foreseen| foreseen.diff)
+                    }
+                    None => String::new(),
+                };
+                Foreseen { answer, diff }
+            }
         };
         let Foreseen { answer, diff } = answer;
         Finding { step, purpose, check, place, answer, diff }
@@ -179,6 +189,21 @@ impl<W: World> Survey<W> {
         self.has_secrets(operation)?;
         let call = self.renderer.look_of_action(state, step).map_err(|why| self.masked(&why))?;
         Ok(Call { timeout: call.timeout.min(self.limit), ..call })
+    }
+
+    /// The same without the fields that an earlier step has still to put out, for an action that can say what it would
+    /// change without them.
+    fn rendered_without_what_comes(&self, state: &State, step: &Step, operation: &Operation) -> Option<Call> {
+        let entry = catalog::find(catalog::Kind::Action, &operation.name)?;
+        let mut known = operation.clone();
+        for field in entry.fields.iter().filter(|field| field.comes_later) {
+            known.fields.remove(field.name);
+        }
+        if known == *operation {
+            return None;
+        }
+        let step = Step { forward: Some(known.clone()), ..step.clone() };
+        self.rendered_probe(state, &step, &known).ok()
     }
 
     fn has_secrets(&self, operation: &Operation) -> Result<(), String> {

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod http;
 pub mod lab;
 pub mod mosquitto;
+pub mod names;
 pub mod player;
 pub mod proxmox;
 pub mod pty;

@@ -118,6 +118,8 @@ pub struct Field {
     pub secrets: bool,
     /// A shell reads it: a value may enter only through `shell_quote`.
     pub shell: bool,
+    /// A look ahead can do without it while its value is not known yet: what an earlier step will put out.
+    pub comes_later: bool,
     /// One sentence for the manual.
     pub doc: &'static str,
 }
@@ -245,7 +247,16 @@ const PLAIN: Entry = Entry {
 };
 
 const fn field(name: &'static str, kind: FieldType, doc: &'static str) -> Field {
-    Field { name, kind, required: false, default: None, secrets: false, shell: false, doc }
+    Field {
+        name,
+        kind,
+        required: false,
+        default: None,
+        secrets: false,
+        shell: false,
+        comes_later: false,
+        doc,
+    }
 }
 
 /// How long a look may take.

@@ -158,8 +158,14 @@ const VOLUMES: Field = Field {
         "The owned volumes that may go with it, such as `rootfs`, `mp1`, `unused0`.",
     )
 };
-const ARCHIVE: Field =
-    field("archive", FieldType::Text, "The archive to come back from: the output `archive` of `lxc.backup`.");
+const ARCHIVE: Field = Field {
+    comes_later: true,
+    ..field(
+        "archive",
+        FieldType::Text,
+        "The archive to come back from: the output `archive` of `lxc.backup`.",
+    )
+};
 const ARCHIVE_LOOK: Field = field("archive", FieldType::Text, "An archive that is there.");
 const PURGE: Field = Field {
     default: Some("false"),
