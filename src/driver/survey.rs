@@ -17,9 +17,9 @@ use super::world::World;
 use crate::action::{Call, Foreseen, Need};
 use crate::check::Look;
 use crate::journal::Bodies;
-use crate::plan::recorded::{Definition, Operation, Step};
+use crate::plan::recorded::{Compensate, Definition, Operation, Step};
 use crate::plan::{StepId, catalog, template};
-use crate::saga::{Answer, Finding, Glance, Purpose, State, Verdict, described, place};
+use crate::saga::{Answer, Direction, Finding, Glance, Purpose, State, Verdict, described, place};
 use crate::transport::Stop;
 
 /// How long one check may take: somebody waits in front of a screen.
@@ -79,21 +79,42 @@ impl<W: World> Survey<W> {
         named.collect()
     }
 
-    /// Whether there is what a step's action needs and what can be asked for beforehand: rights, by and large. Changes
+    /// Whether there is what a step's actions need, in both directions, and what can be asked for beforehand: rights, by
+    /// and large. Changes
     /// nothing. May be dropped.
     pub async fn needs(&self, state: &State, step: &Step) -> Vec<Need> {
-        let unknown = |what: &str, why: String| vec![Need { what: what.to_owned(), met: Err(why) }];
-        let Some(operation) = &step.forward else { return Vec::new() };
-        let what = described(operation);
-        match self.rendered_probe(state, step, operation) {
-            Ok(call) => {
-                let limit = call.timeout;
-                let asked = tokio::time::timeout(limit + GRACE, self.world.needs(call));
-                asked.await.unwrap_or_else(|_| unknown(&what, late(limit).reason))
-            }
-            // Reported with the secrets, or not known before a step has run.
-            Err(_) => Vec::new(),
+        let back = match &step.compensate {
+            Compensate::Action(operation) => Some(operation),
+            Compensate::Inverse | Compensate::Nothing | Compensate::Irreversible(_) => None,
+        };
+        let both = [(Direction::Forward, step.forward.as_ref()), (Direction::Compensation, back)];
+        let mut all = Vec::new();
+        for (direction, operation) in both {
+            let Some(operation) = operation else { continue };
+            // What cannot be rendered is reported with the secrets, or is not known before a step has run.
+            let Ok(call) = self.rendered_call(state, step, direction, operation) else { continue };
+            let limit = call.timeout;
+            let asked = tokio::time::timeout(limit + GRACE, self.world.needs(call));
+            all.extend(
+                asked.await.unwrap_or_else(|_| {
+                    vec![Need { what: described(operation), met: Err(late(limit).reason) }]
+                }),
+            );
         }
+        all
+    }
+
+    /// A call that only looks, of the action in one direction.
+    fn rendered_call(
+        &self,
+        state: &State,
+        step: &Step,
+        direction: Direction,
+        operation: &Operation,
+    ) -> Result<Call, String> {
+        self.has_secrets(operation)?;
+        let call = self.renderer.call(state, step, direction, 0).map_err(|why| self.masked(&why))?;
+        Ok(Call { timeout: call.timeout.min(self.limit), ..call })
     }
 
     /// Looks at everything at once, at most `LOOKS_MAX` checks at a time; the findings stand in the order of the

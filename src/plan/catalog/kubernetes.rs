@@ -146,7 +146,8 @@ const MANIFESTS: Field = Field {
         "manifests",
         FieldType::Manifests,
         "A file, or a folder with its `.yaml`, `.yml` and `.json` files; one with a kustomization is built with `kubectl \
-         kustomize` when the plan is read. The objects are recorded.",
+         kustomize` when the plan is read. The objects are recorded, so a Secret with values in it is refused: `secrets` \
+         fills them in.",
     )
 };
 const NAMESPACE: Field = field(
@@ -160,7 +161,7 @@ const SECRETS: Field = Field {
         "secrets",
         FieldType::Json,
         "Secrets to apply with the rest, by `namespace/name` or `name`: a table of their keys and values. They stand in \
-         no file and not in the journal.",
+         no file and not in the journal. One that `manifests` has without values keeps its type and labels.",
     )
 };
 const FORCE_CONFLICTS: Field = Field {
