@@ -3,7 +3,7 @@
 //! exist. Of the lab's tools a row is told by one that compares text, stream and exit status; of the product by one that
 //! hears it.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "support/names.rs"]
 mod names;
