@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn selectors_are_written_as_queries() {
-        let of = |selector: Value| selector(&json!({ "spec": { "selector": selector } }));
+        let of = |wanted: Value| selector(&json!({ "spec": { "selector": wanted } }));
         assert_eq!(of(json!({ "matchLabels": { "app": "a", "b": "c" } })).unwrap(), "app=a,b=c");
         let all = json!([
             { "key": "a", "operator": "In", "values": ["x", "y"] }, { "key": "b", "operator": "NotIn", "values": ["z"] },
