@@ -476,6 +476,11 @@ async fn a_configuration_is_judged_in_a_plan() {
     assert_eq!(answer.verdict, Verdict::Absent);
     let answer = judge("file", good.to_owned(), json!({ "baseline": before, "phase": "alone" })).await;
     assert_eq!(answer.verdict, Verdict::Holds, "{answer:?}");
+    // A secret has the same value, so that the baseline does not say it: two of one name are not taken for two names.
+    let masked = json!({ "cameras": {}, "client_id": "***", "topic_prefix": "frigate" });
+    let answer = judge("file", good.to_owned(), json!({ "baseline": masked })).await;
+    assert_eq!(answer.verdict, Verdict::Unknown, "{answer:?}");
+    assert!(answer.reason.contains("`client_id` of the old instance is masked"), "{}", answer.reason);
     // A ConfigMap among manifests: 0.16 in a read-only mount, and detection is nowhere switched on (L7).
     let indented: String =
         good.replace("detect: {enabled: true}\n", "").lines().map(|line| format!("    {line}\n")).collect();

@@ -19,7 +19,7 @@ use self::scenarios::Scenario;
 use super::drive::Signals;
 use super::fail::{self, Fail};
 use super::session::{Session, environment};
-use super::{Cli, Command, apply};
+use super::{Cli, Command, apply, rollback};
 use crate::driver::Leaps;
 use crate::lab::house::{House, PASSWORD, TOKEN};
 use crate::report::exit;
@@ -35,13 +35,28 @@ const MANIFESTS: [(&str, &str); 5] = [
     ("40-deployment.yaml", include_str!("../../plans/frigate/40-deployment.yaml")),
 ];
 
-/// The one line that differs from the plan as it is: the soak is sampled by the hour.
-const EVERY: (&str, &str) = (r#"for = "3d", every = "5m""#, r#"for = "3d", every = "1h""#);
+/// What differs from the plan as it is: what takes minutes in a real house is waited for seconds here,
+const QUICK: [(&str, &str); 5] = [
+    (r#"steady_for = "5s""#, r#"steady_for = "2500ms""#),
+    (r#"give_up_after = "1m""#, r#"give_up_after = "4s""#),
+    (r#"within = "90s""#, r#"within = "3s""#),
+    (r#"ha_storage }}", within = "3m""#, r#"ha_storage }}", within = "15s""#),
+    (r#"onboot = false, within = "3m""#, r#"onboot = false, within = "5s""#),
+];
+/// and the soak is sampled by the hour, two bad samples being no more of it than before.
+const HOURLY: (&str, &str) = (
+    r#"every = "5m", max_consecutive_failures = 2, error_budget = "1%""#,
+    r#"every = "1h", max_consecutive_failures = 2, error_budget = "3%""#,
+);
+/// In a scenario it is sampled every six hours,
+const SIX_HOURLY: (&str, &str) =
+    (HOURLY.0, r#"every = "6h", max_consecutive_failures = 2, error_budget = "17%""#);
+/// and a new Frigate that does not come is not waited for a quarter of an hour.
+const WARM: (&str, &str) = (r#"verify_within = "15m""#, r#"verify_within = "1m""#);
 
 /// The plan's secrets, as its environment variables.
-const SECRETS: [(&str, &str); 5] = [
+const SECRETS: [(&str, &str); 4] = [
     ("HA_TOKEN", TOKEN),
-    ("FRIGATE_MQTT_USER", "frigate"),
     ("FRIGATE_MQTT_PASSWORD", PASSWORD),
     ("FRIGATE_CAMERA_USER", "viewer"),
     ("FRIGATE_CAMERA_PASSWORD", "lab-password-of-the-cameras"),
@@ -64,6 +79,8 @@ pub(super) struct DemoArgs {
     scenario: Option<&'static Scenario>,
     /// List the scenarios
     ///
+    /// With `--json` as a table in Markdown, with what the run does about each.
+    ///
     /// Example: runner demo --list
     #[arg(long)]
     list: bool,
@@ -83,7 +100,10 @@ pub(super) struct DemoArgs {
 
 pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> {
     if args.list {
-        session.say(&scenarios::list());
+        match session.json {
+            true => session.document("scenarios", &scenarios::table()),
+            false => session.say(&scenarios::list()),
+        }
         return Ok(exit::COMPLETE);
     }
     let folder = session.state_folder(None).join("demo");
@@ -99,11 +119,12 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
     }
     let program = std::env::current_exe()
         .map_err(|error| Fail::unexpected(format!("cannot find this program itself: {error}")))?;
-    let house = House::open(&folder.join("house"), &program).await;
+    let furniture = args.scenario.map(|scenario| scenario.furniture).unwrap_or_default();
+    let house = House::open_with(&folder.join("house"), &program, &furniture).await;
     let house = Arc::new(house.map_err(|error| {
         Fail::unexpected(fail::chain(&error)).help("if another `runner demo` is running, end it first")
     })?);
-    let plan = unpack(&folder, &house).map_err(cannot)?;
+    let plan = unpack(&folder, &house, args.scenario).map_err(cannot)?;
     let leaps = {
         let clock = house.clock.clone();
         let leap = move |ms| {
@@ -121,8 +142,21 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
         scenarios::strike(scenario, &house, &folder);
     }
     inside.note(&words::before(args.scenario));
-    let code = apply::run(&inside, &arguments(&plan, args.ask)?).await?;
-    inside.note(&words::after(&house, &folder, code));
+    let until = args.scenario.and_then(|scenario| scenario.until);
+    let mut code = apply::run(&inside, &applying(&plan, args.ask, until)?).await?;
+    let stopped = [exit::INTERRUPTED, exit::TERMINATED].contains(&code);
+    let back = args.scenario.is_some_and(|scenario| scenario.end.goes_back());
+    if back && !stopped {
+        inside.note(words::BACK);
+        code = rollback::run(&inside, &rolling_back("--yes")?).await?;
+    }
+    inside.note(&words::after(&house));
+    if !(back || stopped || code == exit::ROLLED_BACK) {
+        inside.note(words::UNDONE);
+        rollback::run(&inside, &rolling_back("--dry-run")?).await?;
+    }
+    inside.note(&words::where_it_stands(&folder));
+    house.home.write_due().await;
     if args.keep {
         inside.note(&words::around(&house, &folder, &plan));
         Signals::new()?.next().await;
@@ -131,14 +165,23 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
 }
 
 /// What `apply` is told.
-fn arguments(plan: &Path, ask: bool) -> Result<apply::ApplyArgs, Fail> {
+fn applying(plan: &Path, ask: bool, until: Option<&str>) -> Result<apply::ApplyArgs, Fail> {
     let vars = plan.with_file_name("frigate.vars.toml");
     let mut words = vec!["runner".into(), "apply".into(), plan.as_os_str().to_owned()];
     words.extend(["--var-file".into(), vars.into_os_string()]);
     words.extend((!ask).then(|| "--yes".into()));
+    words.extend(until.into_iter().flat_map(|step| ["--until".into(), step.into()]));
     match Cli::try_parse_from(words).map(|cli| cli.command) {
         Ok(Command::Apply(args)) => Ok(args),
         Ok(_) | Err(_) => Err(Fail::unexpected("the demo does not know how to apply its plan")),
+    }
+}
+
+/// What `rollback` is told.
+fn rolling_back(option: &str) -> Result<rollback::RollbackArgs, Fail> {
+    match Cli::try_parse_from(["runner", "rollback", option]).map(|cli| cli.command) {
+        Ok(Command::Rollback(args)) => Ok(args),
+        Ok(_) | Err(_) => Err(Fail::unexpected("the demo does not know the way back")),
     }
 }
 
@@ -154,7 +197,7 @@ fn again_with_secrets() -> Fail {
 }
 
 /// Writes the plan, its manifests and the variables that lead into the house.
-fn unpack(folder: &Path, house: &House) -> io::Result<PathBuf> {
+fn unpack(folder: &Path, house: &House, scenario: Option<&Scenario>) -> io::Result<PathBuf> {
     let plans = folder.join("plans");
     fs::create_dir_all(plans.join("frigate"))?;
     let write = |path: &Path, text: &str| match fs::read_to_string(path) {
@@ -162,11 +205,17 @@ fn unpack(folder: &Path, house: &House) -> io::Result<PathBuf> {
         _ => fs::write(path, text),
     };
     for (name, text) in MANIFESTS {
-        write(&plans.join("frigate").join(name), text)?;
+        let broken = scenario.into_iter().flat_map(|scenario| scenario.manifests);
+        let broken = broken.filter(|(file, ..)| *file == name);
+        let text = broken.fold(text.to_owned(), |text, (_, from, to)| text.replace(from, to));
+        write(&plans.join("frigate").join(name), &text)?;
     }
     write(&plans.join("frigate.vars.toml"), &house.variables())?;
     let plan = plans.join("frigate.toml");
-    write(&plan, &PLAN.replace(EVERY.0, EVERY.1))?;
+    let differs: &[_] = if scenario.is_some() { &[SIX_HOURLY, WARM] } else { &[HOURLY] };
+    let differs = QUICK.iter().chain(differs);
+    let text = differs.fold(PLAN.to_owned(), |text, (there, here)| text.replace(there, here));
+    write(&plan, &text)?;
     Ok(plan)
 }
 
@@ -176,6 +225,8 @@ mod tests {
 
     #[test]
     fn the_plan_is_the_real_one_but_for_how_often_it_is_sampled() {
-        assert_eq!(PLAN.matches(EVERY.0).count(), 1);
+        for (there, _) in QUICK.iter().chain(&[HOURLY, WARM]) {
+            assert!(PLAN.contains(there), "{there}");
+        }
     }
 }

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::Clock;
 use super::frigate::{End, Frigate, Login, Setup, Switches};
-use super::homeassistant::{self, HomeAssistant};
+use super::homeassistant::{self, HomeAssistant, Release};
 use super::kubernetes::Kubernetes;
 use super::mqtt::{Broker, User};
 use super::proxmox::{Node, Place};
@@ -31,6 +31,8 @@ pub const MACHINE: u32 = 116;
 pub const CAMERAS: [&str; 3] = ["old_ip_camera", "trendnet_ip_572w", "reolink_doorbell"];
 /// Home Assistant's token, and the passwords of the broker's users. They open nothing outside of this house.
 pub const TOKEN: &str = "lab-token-of-home-assistant";
+/// The broker's user of both Frigates.
+pub const USER: &str = "frigate";
 /// See [`TOKEN`].
 pub const PASSWORD: &str = "lab-password-of-the-broker";
 
@@ -50,6 +52,32 @@ pub struct HouseError {
 
 fn at<E: Into<Box<dyn std::error::Error + Send + Sync>>>(part: &'static str) -> impl FnOnce(E) -> HouseError {
     move |source| HouseError { part, source: source.into() }
+}
+
+/// What may be another one in a new house.
+#[derive(Debug, Clone, Copy)]
+pub struct Furniture {
+    /// Which Home Assistant it has.
+    pub release: Release,
+    /// Home Assistant has entries of other integrations, one of which has the old Frigate's address as well, with names
+    /// that are not ASCII.
+    pub lived_in: bool,
+}
+
+impl Default for Furniture {
+    fn default() -> Self {
+        Self { release: Release::Reconfigures, lived_in: false }
+    }
+}
+
+impl Furniture {
+    fn entries(&self, old: &str) -> Vec<Value> {
+        let generic = json!({
+            "data": { "still_image_url": format!("{old}/api/reolink_doorbell/latest.jpg"), "url": old },
+            "domain": "generic", "entry_id": "cccccccccccccccccccccccccccccccc", "title": "Türkamera ✨",
+        });
+        if self.lived_in { vec![generic] } else { Vec::new() }
+    }
 }
 
 /// All of it, running. Dropped, it is gone as in a power cut; opened again on the same folder, it is as it was.
@@ -82,10 +110,18 @@ impl House {
     /// # Errors
     /// [`HouseError`] when a port of it is taken or its folder cannot be used.
     pub async fn open(folder: &Path, runner: &Path) -> Result<Self, HouseError> {
+        Self::open_with(folder, runner, &Furniture::default()).await
+    }
+
+    /// The same with other furniture, which only a new house takes in.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(folder: &Path, runner: &Path, with: &Furniture) -> Result<Self, HouseError> {
         let clock = Clock::open(folder).map_err(at("its clock"))?;
-        let users = BTreeMap::from([("frigate".to_owned(), user()), ("homeassistant".to_owned(), user())]);
+        let users = BTreeMap::from([(USER.to_owned(), user()), ("homeassistant".to_owned(), user())]);
         let broker = Broker::start(&folder.join("mqtt"), 0, users).await.map_err(at("the broker"))?;
-        let login = Login { port: broker.port(), user: "frigate".to_owned(), password: PASSWORD.to_owned() };
+        let login = Login { port: broker.port(), user: USER.to_owned(), password: PASSWORD.to_owned() };
         let setup = |version: &str| Setup {
             broker: Some(login.clone()),
             stats_every: 1,
@@ -97,7 +133,9 @@ impl House {
         };
         let first = !folder.join("still-fawn").exists();
         let old = start("frigate-old", setup("0.14.1-")).await.map_err(at("the old Frigate"))?;
-        let new = start("frigate-new", setup("0.16.2-")).await.map_err(at("the new Frigate"))?;
+        // Until it is deployed it is no client of the broker: two of one id would throw each other out.
+        let alone = Setup { broker: None, ..setup("0.16.2-") };
+        let new = start("frigate-new", alone).await.map_err(at("the new Frigate"))?;
         let cluster = Kubernetes::start(&folder.join("kubernetes"), 0).await.map_err(at("the cluster"))?;
         let cluster = Arc::new(cluster);
         if first {
@@ -105,6 +143,7 @@ impl House {
             old.switch(down).map_err(at("the old Frigate"))?;
             new.switch(down).map_err(at("the new Frigate"))?;
             new.end(End::Kill).await.map_err(at("the new Frigate"))?;
+            new.set_up(|setup| setup.broker = Some(login.clone())).map_err(at("the new Frigate"))?;
         }
         let settings = homeassistant::Settings {
             token: TOKEN.to_owned(),
@@ -115,8 +154,12 @@ impl House {
                 username: "homeassistant".to_owned(),
                 password: PASSWORD.to_owned(),
             }),
+            release: with.release,
+            entries: with.entries(&old.url()),
             poll: Duration::from_secs(1),
             starting: Duration::from_millis(100),
+            // Four seconds were measured; a house of the lab is not waited for longer than it takes to see it.
+            down: Duration::from_secs(1),
             ..homeassistant::Settings::default()
         };
         let home = HomeAssistant::start(&folder.join("homeassistant"), 0, settings).await;
@@ -159,6 +202,11 @@ impl House {
         &self.folder
     }
 
+    /// Cuts every connection to the node of the old Frigate; what was begun there goes on, and new ones are taken.
+    pub fn cut(&self) {
+        self.doors[0].cut();
+    }
+
     /// Whether the recordings of the old Frigate are where they were.
     pub fn recordings_are_there(&self) -> bool {
         self.folder.join("still-fawn/recordings/yesterday.mp4").exists()
@@ -181,6 +229,7 @@ impl House {
         set("ha_url", self.home.url().into());
         set("ha_storage", path(self.home.storage_file()));
         set("broker", format!("mqtt://127.0.0.1:{}", self.broker.port()).into());
+        set("broker_user", USER.into());
         set("kubeconfig", path(self.cluster.kubeconfig()));
         set("context", "lab".into());
         set("node", "gpu-1".into());
@@ -282,7 +331,7 @@ async fn follow(node: Place, old: Arc<Frigate>, cluster: Arc<Kubernetes>, new: A
 async fn lead(frigate: &Frigate, runs: bool) -> Result<(), super::frigate::FrigateError> {
     match (runs, frigate.is_running()) {
         (true, false) => frigate.run().await,
-        (false, true) => frigate.end(End::Shutdown).await,
+        (false, true) => frigate.end(frigate.ends()).await,
         _ => Ok(()),
     }
 }

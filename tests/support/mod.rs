@@ -12,6 +12,8 @@
 #[cfg(feature = "demo")]
 pub mod both;
 pub mod cluster;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod http;
 pub mod lab;
 pub mod mosquitto;

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::scenarios::{self, Scenario};
 use crate::cli::session::Teller;
 use crate::lab::house::{CAMERAS, House};
-use crate::report::exit;
 
 /// Each step of the plan: what is done, and why.
 const STEPS: &[(&str, &str)] = &[
@@ -72,6 +71,14 @@ pub(super) fn teller(house: Arc<House>, scenario: Option<&'static Scenario>) -> 
     }))
 }
 
+/// Before the second act.
+pub(super) const BACK: &str =
+    "\nNow all of it is brought back, from the journal alone, as one would by hand: `runner rollback`.\n";
+
+/// Before it is told what a rollback would do.
+pub(super) const UNDONE: &str =
+    "\nWhat would be undone, and how, were it brought back now, as the journal knows it:\n";
+
 /// Before it begins.
 pub(super) fn before(scenario: Option<&Scenario>) -> String {
     let mut text = String::from(
@@ -80,14 +87,19 @@ pub(super) fn before(scenario: Option<&Scenario>) -> String {
          the real thing; only the house is not.",
     );
     if let Some(scenario) = scenario {
-        let _written = write!(text, "\n\nBroken on purpose ({}): {}", scenario.fact, scenario.what);
+        let Scenario { breaks, does, .. } = scenario;
+        let _written = write!(
+            text,
+            "\n\nBroken on purpose ({}): {breaks}. What has to come of it: {does}. (The soak is sampled every six hours here.)",
+            scenario.numbers()
+        );
     }
     text.push('\n');
     text
 }
 
 /// After the run has come to rest.
-pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
+pub(super) fn after(house: &House) -> String {
     let mut text = String::from("\nWhat the house itself says:\n");
     let says = |is: bool| if is { "runs" } else { "does not run" };
     let _written = writeln!(
@@ -115,16 +127,16 @@ pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
             if open { ", and is without it now" } else { "" },
         );
     }
+    text.trim_end().to_owned()
+}
+
+/// Where all of it can be read.
+pub(super) fn where_it_stands(folder: &Path) -> String {
     let state = folder.join("state");
-    let _written = writeln!(
-        text,
+    format!(
         "\nAll of it is in the journal: `runner --state {0} events`, `runner --state {0} why STEP`.",
         state.display()
-    );
-    if code == exit::COMPLETE {
-        text.push_str("There is no way back from a deletion but the archive; until then `runner rollback` had one at every step.\n");
-    }
-    text
+    )
 }
 
 /// Where to look around.

@@ -134,6 +134,11 @@ impl Frigate {
         format!("http://127.0.0.1:{}", self.port())
     }
 
+    /// How its container ends when it is asked to.
+    pub fn ends(&self) -> End {
+        if self.inner.store.look(|state| state.switches.dies) { End::Kill } else { End::Shutdown }
+    }
+
     /// How many requests have changed something.
     pub fn writes(&self) -> u64 {
         self.inner.store.look(|state| state.writes)

@@ -99,6 +99,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/core/{verb}", post(verb).get(verb))
         .route("/lab/core/{verb}", post(order))
         .route("/lab/gaps", get(gaps))
+        .route("/lab/reaches/{address}", get(reaches))
         .route("/lab/writes", get(writes))
         .route("/lab/available/{prefix}/{payload}", post(available))
         .with_state(shared);
@@ -124,6 +125,11 @@ async fn order(State(shared): State<Arc<Shared>>, Path(verb): Path<String>) -> R
         Ok(said) => Reply::Text(500, said.stderr.trim_start_matches("Error: ").trim_end().to_owned()),
         Err(_) => Reply::Text(500, "the simulated supervisor panicked".to_owned()),
     }
+}
+
+async fn reaches(State(shared): State<Arc<Shared>>, Path(address): Path<String>) -> Reply {
+    let status = if shared.reaches(&format!("http://{address}")) { 200 } else { 503 };
+    Reply::Json(status, json!({}))
 }
 
 async fn gaps(State(shared): State<Arc<Shared>>) -> Reply {
