@@ -5,8 +5,21 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod serve_support;
-mod support;
 mod worlds_support;
+
+#[path = "support"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stderr,
+    reason = "shared by several test binaries"
+)]
+mod support {
+    pub mod mosquitto;
+    pub mod player;
+    pub mod skip;
+}
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -199,6 +212,9 @@ async fn a_run_is_a_device_and_its_buttons_are_wishes() {
     until("it is back", || eyes.availability() == "online");
     until("what was said meanwhile is cleared", || !eyes.all().contains_key(command));
     assert!(eyes.config("m-1").is_object());
+    // The newest run of a plan stays, so there is another one before the first can be pruned.
+    begin(&again, "m");
+    until("the next one is shown", || eyes.state("m-2")["state"] == "waiting");
     let (code, error) = again.terminate();
     assert_eq!(code, Some(0), "{error}");
     assert!(error.contains("refused `rollback`") && error.contains("nobody knows when"), "{error}");
