@@ -134,6 +134,11 @@ impl Frigate {
         format!("http://127.0.0.1:{}", self.port())
     }
 
+    /// Its client id at the broker.
+    pub fn client_id(&self) -> String {
+        self.inner.store.look(|state| state.setup.client_id.clone())
+    }
+
     /// How many requests have changed something.
     pub fn writes(&self) -> u64 {
         self.inner.store.look(|state| state.writes)

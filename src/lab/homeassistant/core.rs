@@ -144,6 +144,12 @@ impl Core {
         self.inner.memory().running
     }
 
+    /// Writes down now what is still to be written.
+    pub(super) fn save(&self) {
+        self.inner.memory().save_at = None;
+        self.inner.save();
+    }
+
     pub(super) fn touch(&self, entry_id: &str) {
         let release = self.inner.shared.release();
         if let Some(entry) = self.inner.memory().entries.iter_mut().find(|entry| entry.id() == entry_id) {

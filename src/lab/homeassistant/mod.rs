@@ -118,7 +118,7 @@ struct Stored {
     token: String,
     /// Whether the core runs, as far as the supervisor wants it.
     running: bool,
-    /// Requests that changed something.
+    /// Requests that changed something, those to its supervisor included.
     writes: u64,
     /// Entities by id.
     registry: BTreeMap<String, Registered>,
@@ -246,7 +246,7 @@ impl HomeAssistant {
         supervisor::core(&self.shared, verb).await
     }
 
-    /// How often something was changed through its API.
+    /// How often something was changed through its API, or it was stopped or started.
     pub fn writes(&self) -> u64 {
         self.shared.store.look(|stored| stored.writes)
     }
@@ -277,6 +277,13 @@ impl HomeAssistant {
     pub async fn touch(&self, entry_id: &str) {
         if let Some(core) = &*self.shared.core.lock().await {
             core.touch(entry_id);
+        }
+    }
+
+    /// Writes down what it would write within the next moments, as one does that is ended in good order.
+    pub async fn save(&self) {
+        if let Some(core) = &*self.shared.core.lock().await {
+            core.save();
         }
     }
 
