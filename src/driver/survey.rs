@@ -62,6 +62,12 @@ impl<W: World> Survey<W> {
         Self { world, renderer, missing, limit: LOOK_MAX }
     }
 
+    /// The same with more time for each check.
+    #[must_use]
+    pub fn patient(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
     /// The secrets that could not be had.
     pub fn missing(&self) -> &[SecretError] {
         &self.missing
@@ -200,14 +206,14 @@ impl<W: World> Survey<W> {
 
     /// The look, or why there is none.
     fn rendered(&self, state: &State, operation: &Operation) -> Result<Look, String> {
-        self.has_secrets(operation)?;
+        self.has_secrets(state, operation)?;
         let look = self.renderer.look(state, operation).map_err(|why| self.masked(&why))?;
         Ok(Look { timeout: look.timeout.min(self.limit), ..look })
     }
 
     /// The same for an action's own probe.
     fn rendered_probe(&self, state: &State, step: &Step, operation: &Operation) -> Result<Call, String> {
-        self.has_secrets(operation)?;
+        self.has_secrets(state, operation)?;
         let call = self.renderer.look_of_action(state, step).map_err(|why| self.masked(&why))?;
         Ok(Call { timeout: call.timeout.min(self.limit), ..call })
     }
@@ -227,10 +233,19 @@ impl<W: World> Survey<W> {
         self.rendered_probe(state, &step, &known).ok()
     }
 
-    fn has_secrets(&self, operation: &Operation) -> Result<(), String> {
-        let wanted = template::secrets_of_operation(operation);
-        let missing = self.missing.iter().find(|missing| wanted.contains(&missing.name));
-        missing.map_or(Ok(()), |missing| Err(missing.to_string()))
+    fn has_secrets(&self, state: &State, operation: &Operation) -> Result<(), String> {
+        self.lacks(state, operation).map_or(Ok(()), |missing| Err(missing.to_string()))
+    }
+
+    /// A secret that an operation, or the broker that it names, needs and that cannot be had.
+    pub fn lacks(&self, state: &State, operation: &Operation) -> Option<&SecretError> {
+        let mut wanted = template::secrets_of_operation(operation);
+        let broker = operation.fields.get("broker").and_then(serde_json::Value::as_str);
+        let broker = broker.and_then(|name| state.definition.brokers.get(name));
+        if let Some(password) = broker.and_then(|broker| broker.password.clone()) {
+            wanted.extend(template::secrets_in(&password.into()));
+        }
+        self.missing.iter().find(|missing| wanted.contains(&missing.name))
     }
 
     fn masked(&self, text: &str) -> String {

@@ -34,6 +34,11 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one, or says loudly why not.
     pub fn start() -> Option<Self> {
+        Self::start_with(RIGHTS)
+    }
+
+    /// The same with these users and rights.
+    pub fn start_with(rights: &[(&str, &str)]) -> Option<Self> {
         if !Path::new(MOSQUITTO).exists() {
             super::skip::skip("there is no mosquitto on this machine: apt-get install mosquitto");
             return None;
@@ -42,7 +47,7 @@ impl Mosquitto {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut acl = String::new();
         let mut passwords = String::new();
-        for (user, right) in RIGHTS {
+        for (user, right) in rights {
             acl.push_str(&format!("user {user}\ntopic {right}\n\n"));
             passwords.push_str(&format!("{user}:{PASSWORD}\n"));
         }

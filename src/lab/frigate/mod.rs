@@ -139,6 +139,11 @@ impl Frigate {
         if self.inner.store.look(|state| state.switches.dies) { End::Kill } else { End::Shutdown }
     }
 
+    /// Its client id at the broker.
+    pub fn client_id(&self) -> String {
+        self.inner.store.look(|state| state.setup.client_id.clone())
+    }
+
     /// How many requests have changed something.
     pub fn writes(&self) -> u64 {
         self.inner.store.look(|state| state.writes)

@@ -331,8 +331,8 @@ impl Inner {
             }) else {
                 return;
             };
-            let refused = !self.shared.reaches(&url)
-                || super::begins(&url, &self.shared.mishaps().cannot_set_up);
+            let refused =
+                !self.shared.reaches(&url) || super::begins(&url, &self.shared.mishaps().cannot_set_up);
             let seen = if refused { Err(NoView::Unreachable) } else { frigate::view(&url).await };
             match seen {
                 Ok(view) => {

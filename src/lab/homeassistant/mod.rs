@@ -118,7 +118,7 @@ struct Stored {
     token: String,
     /// Whether the core runs, as far as the supervisor wants it.
     running: bool,
-    /// Requests that changed something.
+    /// Requests that changed something, those to its supervisor included.
     writes: u64,
     /// Entities by id.
     registry: BTreeMap<String, Registered>,
@@ -250,7 +250,7 @@ impl HomeAssistant {
         supervisor::core(&self.shared, verb).await
     }
 
-    /// How often something was changed through its API.
+    /// How often something was changed through its API, or it was stopped or started.
     pub fn writes(&self) -> u64 {
         self.shared.store.look(|stored| stored.writes)
     }

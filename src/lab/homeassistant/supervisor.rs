@@ -39,7 +39,12 @@ impl Said {
 
 /// `ha core VERB`. A start and a restart answer when the core does.
 pub(super) async fn core(shared: &Arc<Shared>, verb: &str) -> Said {
-    let wants = |running: bool| complain(shared.store.change(|stored| stored.running = running));
+    let wants = |running: bool| {
+        complain(shared.store.change(|stored| {
+            stored.running = running;
+            stored.writes += 1;
+        }));
+    };
     match verb {
         "stop" => {
             wants(false);

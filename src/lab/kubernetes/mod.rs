@@ -199,7 +199,13 @@ impl Kubernetes {
     ///
     /// # Errors
     /// As [`user`](Self::user).
-    pub fn make(&self, plural: &str, group: &str, version: &str, object: Value) -> Result<(), KubernetesError> {
+    pub fn make(
+        &self,
+        plural: &str,
+        group: &str,
+        version: &str,
+        object: Value,
+    ) -> Result<(), KubernetesError> {
         self.change(|state| {
             if let Some(kind) = kinds::find(state, group, version, plural) {
                 state.make(&kind, object);

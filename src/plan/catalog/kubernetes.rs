@@ -22,6 +22,7 @@ const APPLY: Entry = Entry {
         ON_STOP_FINISH,
     ],
     own_inverse: true,
+    way_back: "what it made is deleted and what it changed is as it was; claims and volumes stay, with their namespace",
     own_probe: true,
     outputs: &["address", "addresses", "node", "nodes", "images"],
     ..PLAIN
@@ -34,6 +35,7 @@ const DELETE: Entry = Entry {
           owners of its fields included; not what was stored in it.",
     fields: &[CLUSTER, OBJECT, DELETE_DATA, ON_STOP_FINISH],
     own_inverse: true,
+    way_back: "made again as it was",
     own_probe: true,
     data_field: Some("delete_data"),
     ..PLAIN
@@ -69,6 +71,7 @@ const SCALE: Entry = Entry {
     fields: &[CLUSTER, DEPLOYMENT, STATEFULSET, REPLICAS, ON_STOP_FINISH],
     one_of: &["deployment", "statefulset"],
     own_inverse: true,
+    way_back: "as many pods as before",
     own_probe: true,
     ..PLAIN
 };
