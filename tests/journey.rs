@@ -264,18 +264,23 @@ async fn plan_says_what_is_there_and_changes_nothing() {
     for step in &STEPS[..STEPS.len() - 1] {
         assert!(ran.out.contains(&format!("\n  {step} ")), "{step}: {}", ran.out);
     }
-    let mut shown = ran.out.clone();
-    for (url, name) in [
-        (open.house.old.url(), "http://OLD"),
-        (open.house.new.url(), "http://NEW"),
-        (open.house.home.url(), "http://HOME"),
-        (format!("127.0.0.1:{}", open.house.broker.port()), "BROKER"),
-        (open.house.folder().display().to_string(), "[house]"),
-        (plans().display().to_string(), "[plans]"),
+    for words in [
+        // What is there,
+        "now: lxc: 110 on old: holds (container 110 on host `old` is running)",
+        "now: mqtt: frigate/available: holds",
+        "probe: absent (container 110 on host `old` is running with `onboot` 1)",
+        // what would change,
+        "+ Namespace frigate would be created",
+        "+ Deployment frigate/frigate would be created",
+        // and how it is undone.
+        "undone by `kubernetes.apply`: what it made is deleted",
+        "undone by `homeassistant.repoint`: the address that it had, by the same way",
+        "undone by `lxc.stop`: started again, its `onboot` as it was",
+        "undone by `lxc.destroy`: restored from the archive",
+        "nothing of it has to be undone",
     ] {
-        shown = shown.replace(&url, name);
+        assert!(ran.out.contains(words), "no `{words}` in:\n{}", ran.out);
     }
-    insta::assert_snapshot!("plan", shown);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
