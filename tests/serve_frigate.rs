@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use browser::Browser;
 use runner::lab::house::{House as Simulated, PASSWORD, TOKEN};
-use serve_support::Serve;
+use serve_support::{Serve, until};
 use worlds_support::House;
 
 /// Longer than it may take on a busy machine: a limit against hanging.
@@ -96,6 +96,7 @@ async fn the_whole_move_is_made_from_the_page() {
     browser.write("#plan-frigate textarea", variables.trim());
     browser.write("#plan-frigate input[name=by]", "ann");
     browser.click("#plan-frigate button");
+    until("it is begun", || !serve.standing("frigate-1").is_empty());
     browser.says("frigate-1");
     // From here on the page says what there is to do, and somebody clicks.
     let (began, mut answered) = (Instant::now(), 0);
