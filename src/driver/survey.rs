@@ -118,7 +118,7 @@ impl<W: World> Survey<W> {
         direction: Direction,
         operation: &Operation,
     ) -> Result<Call, String> {
-        self.has_secrets(operation)?;
+        self.has_secrets(state, operation)?;
         let call = self.renderer.call(state, step, direction, 0).map_err(|why| self.masked(&why))?;
         Ok(Call { timeout: call.timeout.min(self.limit), ..call })
     }
