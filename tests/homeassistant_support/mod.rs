@@ -7,8 +7,6 @@
     reason = "shared by several test binaries"
 )]
 
-pub mod estate;
-
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
-mod access;
 mod apply;
 mod bulk;
 mod runs;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::board::{Board, Entry};
 use crate::plan::{RunId, StepId};
 use crate::report::{self, standing_word};
-use crate::transport::{BrokerPlace, Notice, Transport};
+use crate::transport::{Notice, Transport};
 
 /// Notices that wait for one receiver.
 const QUEUE_MAX: usize = 64;
@@ -41,13 +41,6 @@ pub enum Receiver {
         /// An access token.
         token: Option<String>,
     },
-    /// A topic at a broker: the object of a webhook, not retained.
-    Mqtt {
-        /// Where, and who we are there.
-        broker: BrokerPlace,
-        /// The topic.
-        topic: String,
-    },
 }
 
 impl Receiver {
@@ -55,7 +48,6 @@ impl Receiver {
         match self {
             Receiver::Webhook { .. } => "webhook",
             Receiver::Ntfy { .. } => "ntfy",
-            Receiver::Mqtt { .. } => "mqtt",
         }
     }
 }
@@ -89,15 +81,11 @@ fn news(run: &RunId, before: &Known, entry: &Entry) -> Vec<News> {
     let now = Known::of(entry);
     let mut all = Vec::new();
     for step in now.asks.difference(&before.asks) {
-        let (kind, what) = match entry.lost.contains(step) {
-            true => ("way_back_lost", "has lost its way back and stands still until you answer"),
-            false => ("approval", "waits for your answer"),
-        };
         all.push(News {
-            kind,
+            kind: "approval",
             run: run.clone(),
             step: Some(step.clone()),
-            text: format!("Step {step} of {run} {what}. {}", entry.headline),
+            text: format!("Step {step} of {run} waits for your answer. {}", entry.headline),
             command: format!("runner approve {run} {step}"),
             loud: true,
         });
@@ -173,19 +161,15 @@ async fn watch_board(
 async fn send(transport: Transport, receiver: Receiver, link: String, mut queue: mpsc::Receiver<News>) {
     while let Some(news) = queue.recv().await {
         let page = format!("{link}/runs/{}", news.run);
-        let object = json!({
-            "v": report::SHOWN_VERSION, "type": "notice", "kind": news.kind, "run": news.run,
-            "step": news.step, "text": news.text, "command": news.command, "link": page,
-        });
-        let object = object.to_string().into_bytes();
-        let sent = match &receiver {
-            Receiver::Mqtt { broker, topic } => {
-                transport.publish_notice(broker, topic, object, TIMEOUT).await
-            }
+        let notice = match &receiver {
             Receiver::Webhook { url, headers } => {
+                let body = json!({
+                    "v": report::SHOWN_VERSION, "type": "notice", "kind": news.kind, "run": news.run,
+                    "step": news.step, "text": news.text, "command": news.command, "link": page,
+                });
                 let mut headers = headers.clone();
                 headers.push(("content-type".to_owned(), "application/json".to_owned()));
-                transport.notify(Notice { url: url.clone(), headers, body: object }, TIMEOUT).await
+                Notice { url: url.clone(), headers, body: body.to_string().into_bytes() }
             }
             Receiver::Ntfy { url, token } => {
                 let mut headers = vec![
@@ -197,11 +181,10 @@ async fn send(transport: Transport, receiver: Receiver, link: String, mut queue:
                     headers.push(("authorization".to_owned(), format!("Bearer {token}")));
                 }
                 let body = format!("{}\n{}", news.text, news.command);
-                let notice = Notice { url: url.clone(), headers, body: body.into_bytes() };
-                transport.notify(notice, TIMEOUT).await
+                Notice { url: url.clone(), headers, body: body.into_bytes() }
             }
         };
-        if let Err(why) = sent {
+        if let Err(why) = transport.notify(notice, TIMEOUT).await {
             tracing::warn!(run = %news.run, receiver = receiver.word(), why, "a notice was not taken");
         }
     }
