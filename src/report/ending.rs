@@ -271,7 +271,9 @@ fn asked_for(step: &StepId, door: &Door, assume_yes: bool) -> Vec<String> {
     if assume_yes && !shaky.is_empty() {
         lines.push(guard::line(&format!("    `-y` does not approve it, because of: {}", shaky.join("; "))));
     } else if assume_yes && door.wavered {
-        lines.push("    `-y` does not approve it again: its evidence held and then did not".to_owned());
+        lines.push(
+            "    `-y` does not approve it again: its approval became void before the gate opened".to_owned(),
+        );
     }
     lines
 }

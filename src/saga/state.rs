@@ -159,7 +159,8 @@ pub struct Door {
     pub gate: GateState,
     /// By resource and owner: whether the owner was seen to have let go.
     pub gone: BTreeMap<String, BTreeMap<String, Seen>>,
-    /// The evidence turned after `-y` had approved it: since the run was taken on, only a person opens the gate.
+    /// What `-y` approved became void before the gate opened, since the run was taken on: from then on only a person opens it,
+    /// or the same question would be asked and answered for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wavered: bool,
 }

@@ -1,6 +1,7 @@
 //! Thousands of random plans, worlds, journals and people, each from a seed. A seed that fails goes into the list.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -411,13 +412,16 @@ fn random_schedules_keep_every_promise() {
     let next = Arc::new(AtomicU64::new(0));
     let processes = Arc::new(AtomicU64::new(0));
     let underway = Underway::default();
+    // Nothing is sent: it hangs up with the last worker.
+    let (working, ended) = mpsc::channel::<()>();
     let all: Vec<u64> = ONCE_FAILED.iter().copied().chain((0..seeds()).map(|i| first + i)).collect();
     let all = Arc::new(all);
     let workers: Vec<_> = (0..underway.len())
         .map(|worker| {
             let (next, processes, all) = (Arc::clone(&next), Arc::clone(&processes), Arc::clone(&all));
-            let underway = Arc::clone(&underway);
+            let (underway, working) = (Arc::clone(&underway), working.clone());
             std::thread::spawn(move || {
+                let _working = working;
                 let mut failed = Vec::new();
                 while failed.is_empty() {
                     let place = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
@@ -436,7 +440,8 @@ fn random_schedules_keep_every_promise() {
             })
         })
         .collect();
-    while !workers.iter().all(std::thread::JoinHandle::is_finished) {
+    drop(working);
+    while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         for seed in underway.iter() {
             let seed = *seed.lock().unwrap();
             assert!(
@@ -445,7 +450,6 @@ fn random_schedules_keep_every_promise() {
                 seed.unwrap().0
             );
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
     let failed: Vec<u64> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
     println!("{} seeds, {} processes", all.len(), processes.load(Ordering::Relaxed));
