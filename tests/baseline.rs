@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 
 use homeassistant_support::{House, TOKEN};
 use runner::lab::homeassistant::Release;
-use runner::plan::recorded::Compensate;
+use runner::plan::recorded::{Cluster, Compensate};
 use runner::plan::{Request, Required, load};
 use runner::saga::FailureClass;
 use serde_json::{Value, json};
+use support::both::Served;
 use support::proxmox::{Pve, frigate};
 use support::world::{World, acted, failed};
 
@@ -61,6 +62,53 @@ async fn the_container_before_the_first_change() {
     );
     let (_, message, _) = failed(world.actions.act(world.call("a", 3, operation("110; reboot"))).await);
     assert!(message.contains("must be a number"), "{message}");
+}
+
+/// The addresses that are taken: of load balancers alone, those without one included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_addresses_of_the_cluster_before_the_first_change() {
+    let served = Served::lab().await.unwrap();
+    let service = |name: &str, kind: &str, ip: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "annotations": { "metallb.io/loadBalancerIPs": ip } },
+            "spec": { "type": kind, "selector": { "app": name }, "ports": [{ "port": 80 }] },
+        })
+    };
+    let traefik = service("traefik", "LoadBalancer", "192.168.4.80");
+    served.apply("owner", &traefik, "").await.expect(201);
+    served
+        .until("it has its address", &served.path(&traefik), |one| {
+            one.pointer("/status/loadBalancer/ingress/0/ip") == Some(&json!("192.168.4.80"))
+        })
+        .await;
+    // One that wants the same and gets none, and one that has nothing to do with it.
+    served.apply("owner", &service("webrtc", "LoadBalancer", "192.168.4.80"), "").await.expect(201);
+    served.apply("owner", &service("inside", "ClusterIP", ""), "").await.expect(201);
+    let mut world = World::new();
+    let kubeconfig = Some(served.kubeconfig().display().to_string());
+    world.places.clusters.insert("home".to_owned(), Cluster { context: None, kubeconfig });
+    let operation = |cluster: &str| json!({ "name": "baseline", "cluster": cluster });
+    let writes = served.lab_itself().writes();
+    let (outputs, _) = acted(world.actions.act(world.call("a", 1, operation("home"))).await);
+    let mut services = outputs["services"].as_array().unwrap().clone();
+    services.sort_by_key(|one| one["name"].as_str().unwrap().to_owned());
+    let wanted = json!([
+        { "namespace": "frigate", "name": "traefik", "addresses": ["192.168.4.80"] },
+        { "namespace": "frigate", "name": "webrtc", "addresses": [] },
+    ]);
+    assert_eq!(Value::Array(services), wanted);
+    assert_eq!(served.lab_itself().writes(), writes, "it changed something");
+    assert_eq!((&outputs["frigate"], &outputs["container"]), (&Value::Null, &Value::Null));
+    // Nobody who answers is no empty list.
+    let gone = world.path("gone");
+    let text = std::fs::read_to_string(served.kubeconfig()).unwrap();
+    std::fs::write(&gone, text.replace(served.lab_itself().url(), "http://127.0.0.1:9")).unwrap();
+    world.places.clusters.insert("gone".to_owned(), Cluster { context: None, kubeconfig: Some(gone) });
+    let mut call = world.call("a", 3, operation("gone"));
+    call.timeout = std::time::Duration::from_secs(3);
+    let (class, message, _) = failed(world.actions.act(call).await);
+    assert_eq!(class, FailureClass::Transient, "{message}");
 }
 
 /// Loads a plan with these steps; the diagnostics as one text.

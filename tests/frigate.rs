@@ -12,8 +12,10 @@ use std::time::Duration;
 use runner::lab::Clock;
 use runner::lab::frigate::{End, Frigate, Login, Setup, Switches};
 use runner::lab::mqtt::{Broker, User};
+use runner::plan::recorded::Cluster;
 use runner::saga::{Answer, FailureClass, Verdict};
 use serde_json::{Value, json};
+use support::both::Served;
 use support::http::{Reply, Server};
 use support::world::{World, acted, failed};
 
@@ -474,6 +476,11 @@ async fn a_configuration_is_judged_in_a_plan() {
     assert_eq!(answer.verdict, Verdict::Absent);
     let answer = judge("file", good.to_owned(), json!({ "baseline": before, "phase": "alone" })).await;
     assert_eq!(answer.verdict, Verdict::Holds, "{answer:?}");
+    // A secret has the same value, so that the baseline does not say it: two of one name are not taken for two names.
+    let masked = json!({ "cameras": {}, "client_id": "***", "topic_prefix": "frigate" });
+    let answer = judge("file", good.to_owned(), json!({ "baseline": masked })).await;
+    assert_eq!(answer.verdict, Verdict::Unknown, "{answer:?}");
+    assert!(answer.reason.contains("`client_id` of the old instance is masked"), "{}", answer.reason);
     // A ConfigMap among manifests: 0.16 in a read-only mount, and detection is nowhere switched on (L7).
     let indented: String =
         good.replace("detect: {enabled: true}\n", "").lines().map(|line| format!("    {line}\n")).collect();
@@ -488,4 +495,68 @@ async fn a_configuration_is_judged_in_a_plan() {
     assert!(answer.facts["codes"].as_array().unwrap().contains(&json!("L7")), "{answer:?}");
     let answer = judge("file", "a: [".to_owned(), json!({})).await;
     assert_eq!(answer.verdict, Verdict::Absent, "{answer:?}");
+}
+
+/// The same of what is in the cluster: a ConfigMap, with the Deployments of its namespace as the context.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_in_the_cluster_is_judged_with_what_mounts_it() {
+    let served = Served::lab().await.unwrap();
+    let mut world = World::new();
+    let kubeconfig = Some(served.kubeconfig().display().to_string());
+    world.places.clusters.insert("home".to_owned(), Cluster { context: None, kubeconfig });
+    let judge = |name: &str| {
+        let operation =
+            json!({ "name": "frigate.config", "cluster": "home", "configmap": name, "version": "0.16" });
+        world.checks.look(world.look(operation))
+    };
+    let answer = judge("frigate/frigate-config").await;
+    assert_eq!(answer.verdict, Verdict::Unknown, "{answer:?}");
+    assert!(answer.reason.contains("there is no ConfigMap `frigate/frigate-config`"), "{}", answer.reason);
+    let config = |text: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "frigate-config" }, "data": { "config.yml": text },
+        })
+    };
+    let good = "mqtt: {host: b, client_id: frigate-k8s, topic_prefix: frigate-k8s}\nversion: 0.16-0\n\
+                detect: {enabled: true}\ndetectors: {cpu: {type: cpu}}\ncameras:\n  front:\n    ffmpeg:\n      \
+                inputs: [{path: \"rtsp://h/x\", roles: [detect]}]\n";
+    served.apply("owner", &config(good), "").await.expect(201);
+    assert_eq!(judge("frigate/frigate-config").await.verdict, Verdict::Holds);
+    // Detection is nowhere switched on (L7): an error only where the file is mounted so that it is never migrated, which
+    // the Deployment beside it says.
+    let off = config(&good.replace("detect: {enabled: true}\n", ""));
+    served.apply("owner", &off, "&force=true").await.expect(200);
+    served.apply("owner", &mounts("frigate-config"), "").await.expect(201);
+    let answer = judge("frigate/frigate-config").await;
+    assert!(answer.facts["codes"].as_array().unwrap().contains(&json!("L7")), "{answer:?}");
+    assert_eq!(answer.verdict, Verdict::Absent, "{answer:?}");
+    let typo = config(&good.replace("client_id", "clientid"));
+    served.apply("owner", &typo, "&force=true").await.expect(200);
+    let answer = judge("frigate/frigate-config").await;
+    assert_eq!(
+        (answer.verdict, answer.reason.contains("frigate-config")),
+        (Verdict::Absent, true),
+        "{answer:?}"
+    );
+    assert_eq!(judge("frigate-config").await.verdict, Verdict::Unknown, "it has no namespace");
+}
+
+/// A Deployment of Frigate 0.16 that mounts a ConfigMap as the file, read-only.
+fn mounts(config: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "frigate" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "frigate" } },
+            "template": {
+                "metadata": { "labels": { "app": "frigate" } },
+                "spec": {
+                    "containers": [{
+                        "name": "frigate", "image": "ghcr.io/blakeblackshear/frigate:0.16.0",
+                        "volumeMounts": [{ "name": "c", "mountPath": "/config/config.yml", "subPath": "config.yml" }],
+                    }],
+                    "volumes": [{ "name": "c", "configMap": { "name": config } }],
+                },
+            },
+        },
+    })
 }

@@ -346,6 +346,41 @@ async fn a_restart_is_one_that_was_seen() {
     assert_eq!((class, message.contains("are gone")), (FailureClass::Permanent, true), "{message}");
 }
 
+/// It answers 200 at once and takes connections that it drops, for seconds: that is neither its end nor its start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_drop_for_seconds_are_no_restart_and_no_failure() {
+    let house = House::with(Release::Reconfigures, |settings| {
+        settings.drops = std::time::Duration::from_secs(3);
+    })
+    .await;
+    let step =
+        json!({ "name": "homeassistant.restart", "url": house.home.url(), "token": TOKEN, "within": "30s" });
+    let began = std::time::Instant::now();
+    acted(house.world.actions.act(house.world.call("restart", 1, step)).await);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(3), "it was called over while it was going");
+    assert_eq!(house.entry_state().await, "loaded");
+    // A step that comes into the middle of it does its work once it is there, and a check says that nobody knows.
+    let restarting = house.world.call(
+        "restart",
+        2,
+        json!({ "name": "homeassistant.restart", "url": house.home.url(), "token": TOKEN, "within": "30s" }),
+    );
+    let acting = tokio::spawn(house.world.actions.act(restarting));
+    house.until("it drops connections", async |house| house.get("/api/").await.0 == 0).await;
+    let look = json!({ "name": "homeassistant", "url": house.home.url(), "token": TOKEN, "entry": house.old.title() });
+    let answer = house.world.checks.look(house.world.look(look)).await;
+    assert_ne!(answer.verdict, Verdict::Holds, "{answer:?}");
+    let outcome = house.world.actions.act(house.world.call("repoint", 1, house.repoint())).await;
+    assert!(
+        !matches!(&outcome, runner::saga::Outcome::Failed { class: FailureClass::Permanent, .. }),
+        "{outcome:?}"
+    );
+    acted(acting.await.unwrap());
+    acted(house.world.actions.act(house.world.call("repoint", 2, house.repoint())).await);
+    assert_eq!((probe(&house).await, house.title().await), (Verdict::Holds, house.new.title()));
+    assert_eq!(house.entries().await.len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_started_again_the_simulated_one_is_as_it_was() {
     let house = House::start(Release::Reconfigures).await;

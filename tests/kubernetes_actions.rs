@@ -251,6 +251,65 @@ both! {
         assert_ne!(back["spec"]["volumeName"], volume, "the claim comes back, what was stored does not");
     }
 
+    async fn rights_are_asked_for_and_exactly_those_that_are_named_are_enough(served) {
+        let scene = Scene::new(served);
+        scene.web(json!({}), json!({})).await;
+        let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } });
+        served.apply("owner", &map, "").await.expect(201);
+        let mut world = World::new();
+        let kubeconfig = Some(served.user("helper").display().to_string());
+        world.places.clusters.insert("home".to_owned(), recorded::Cluster { context: None, kubeconfig });
+        let over = Scene { world, served };
+        let mut rules = Vec::new();
+        // Each with the rights that are missing still.
+        for (name, fields, rights) in [
+            ("kubernetes.scale", json!({ "deployment": "@/web", "replicas": 0 }), vec!["get deployments", "patch deployments/scale", "list pods"]),
+            ("kubernetes.scale", json!({ "deployment": "@/web", "replicas": 1 }), vec![]),
+            ("kubernetes.restart", json!({ "deployment": "@/web" }), vec!["patch deployments"]),
+            ("kubernetes.exec", json!({ "deployment": "@/web", "argv": ["true"] }), vec!["get pods/exec", "create pods/exec"]),
+            ("kubernetes.delete", json!({ "object": "ConfigMap @/a" }), vec!["get configmaps", "delete configmaps", "create configmaps", "patch configmaps"]),
+        ] {
+            let needs = over.world.actions.needs(over.call(0, name, &fields)).await;
+            if !rights.is_empty() {
+                let missing = needs[0].met.clone().unwrap_err();
+                assert!(needs[0].what.contains("for step `s`"), "{needs:?}");
+                assert_eq!(missing.matches("may not").count(), rights.len(), "{missing}");
+                for right in &rights {
+                    let (verb, resource) = right.split_once(' ').unwrap();
+                    let group = if resource.starts_with("deployments") { "apps" } else { "" };
+                    let grant = format!("apiGroups: [\"{group}\"], resources: [\"{resource}\"], verbs: [\"{verb}\"]");
+                    let said = format!("may not `{verb}` `{resource}`: a Role in namespace `{}` with", served.namespace);
+                    assert!(missing.contains(&said) && missing.contains(&grant), "{right}: {missing}");
+                    rules.push(json!({ "apiGroups": [group], "resources": [resource], "verbs": [verb] }));
+                }
+            }
+            let role = json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "r" }, "rules": rules });
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "r" },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r" },
+                "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "helper" }],
+            });
+            served.apply("owner", &role, "").await;
+            served.apply("owner", &binding, "").await;
+            // The server learns of rules a moment later.
+            let mut met = over.world.actions.needs(over.call(0, name, &fields)).await;
+            for _ in 0..100 {
+                if met[0].met.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                met = over.world.actions.needs(over.call(0, name, &fields)).await;
+            }
+            assert!(met[0].met.is_ok(), "{name}: {met:?}");
+            let undoes = !matches!(name, "kubernetes.exec" | "kubernetes.restart");
+            let pre_image = if undoes { Some(over.pre_image(name, fields.clone()).await) } else { None };
+            over.act(1, name, fields.clone()).await;
+            if let (Some(pre_image), "kubernetes.delete") = (pre_image, name) {
+                over.undo(1, name, fields, &pre_image).await;
+            }
+        }
+    }
+
     async fn commands_say_how_they_ended(served) {
         let scene = Scene::new(served);
         let script = json!({ "report": { "stdout": "{\"faces\": 3}", "stderr": "warming up\n" } });

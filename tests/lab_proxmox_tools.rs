@@ -138,6 +138,17 @@ fn what_starts_and_stops() {
 }
 
 #[test]
+fn what_ends_with_warnings() {
+    let house = House::new(false);
+    house.change(|node| node.containers.get_mut(&110).unwrap().faults.warns = true);
+    for line in ["pct start 110", "pct shutdown 110"] {
+        let (code, out, err) = house.run(line);
+        assert_eq!((code, err.as_str()), (0, "Task finished with 1 warning(s)!\n"), "{line}");
+        assert!(out.starts_with("WARN: "), "{line}: {out}");
+    }
+}
+
+#[test]
 fn what_is_set_and_locked() {
     let house = House::new(false);
     for _ in 0..2 {

@@ -108,6 +108,41 @@ fn what_could_not_come_back_is_not_destroyed_unless_the_plan_says_so() {
     lab.expect(2, "rollback old").says("nobody needs the recordings");
 }
 
+/// What no archive holds is told by `plan`: before there is one, and of the one that is there.
+#[test]
+fn the_plan_says_what_an_archive_lacks_before_anything_is_done() {
+    let files = tempfile::tempdir().unwrap();
+    let Some(pve) = start(files.path()) else { return };
+    pve.change(|node| {
+        let config = &mut node.containers.get_mut(&110).unwrap().config;
+        config.insert("mp1".into(), "local-zfs:subvol-110-disk-1,mp=/recordings".into());
+        config.insert("mp2".into(), "local-zfs:subvol-110-disk-2,mp=/config,backup=1".into());
+        for number in 1..=2 {
+            let volume = Volume { owner: 110, snapshots: true, content: "months".into() };
+            node.volumes.insert(format!("local-zfs:subvol-110-disk-{number}"), volume);
+        }
+    });
+    let lab = Lab::new();
+    let media = files.path().join("media").display().to_string();
+    lab.plan("old", &plan(&pve, DESTROY));
+    let said = lab
+        .expect(0, "plan p/old.toml")
+        .says(&format!("the archive will not hold mp0 (bind mount `{media}`)"))
+        .says("the archive will not hold mp1 (volume `local-zfs:subvol-110-disk-1` without `backup=1`)")
+        .says("destroys `rootfs` (local-zfs:subvol-110-disk-0)\n")
+        .says("destroys `mp2` (local-zfs:subvol-110-disk-2), which the plan does not name in `volumes`")
+        .says(&format!("leaves `mp0` ({media}) as it is: a bind mount, which no archive holds"))
+        .says("an archive made now would not hold `mp1` (local-zfs:subvol-110-disk-1): what it holds could not come back");
+    assert!(!said.text().contains("will not hold mp2"), "{}", said.text());
+    assert!(!said.text().contains("would not hold `mp2`"), "{}", said.text());
+    assert_eq!(pve.look(|node| node.writes), 0, "a look changed something");
+    // With the archive there it is that one which is looked into.
+    lab.expect(4, "apply p/old.toml");
+    let volid = pve.look(|node| node.archives[0].volid.clone());
+    lab.expect(0, "plan p/old.toml")
+        .says(&format!("the archive `{volid}` does not hold `mp1` (local-zfs:subvol-110-disk-1)"));
+}
+
 #[test]
 fn a_destruction_needs_a_person() {
     let files = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use jiff::tz::TimeZone;
 use report_support::stories::*;
 use report_support::*;
-use runner::report::{Level, Look, Reporter, Size, Terminal, terminal};
+use runner::report::{Level, Look, Reporter, Size, Terminal, plain, terminal};
 use runner::saga::{StepEvent, Tail, Verdict};
 
 /// A terminal that keeps what is on it, and every byte that it was sent.
@@ -150,6 +150,55 @@ fn a_soak_shows_what_only_its_process_knows() {
     reporter.tick(state, &event.at);
     let text = said(&model);
     assert!(text.contains("1 d 13 h of 3 d healthy, budget 7 of 8, sample in 5 m"), "{text}");
+}
+
+#[test]
+fn what_an_attempt_waits_for_stands_on_its_bar_until_something_happens() {
+    let story = parallel();
+    let model = Model::new(20, 120);
+    let mut reporter = model.reporter(Look { width: 120, ..Look::default() });
+    play(&mut reporter, &story, 4, 1.0);
+    let (state, event) = &story.told[3];
+    reporter.waits(
+        state,
+        &event.at,
+        &id("copy-config"),
+        "0/1 pods ready; pod x: Insufficient nvidia.com/gpu\u{1b}[2J",
+    );
+    reporter.tick(state, &event.at);
+    let text = model.text();
+    let bar = text.lines().find(|line| line.contains("copy-config")).unwrap();
+    assert!(
+        bar.contains("running  attempt 1, ")
+            && bar.contains(": waits for 0/1 pods ready; pod x: Insufficient"),
+        "{text}"
+    );
+    assert!(!model.bytes().contains("gpu\u{1b}[2J"));
+    assert!(text.contains("Copy the recordings"), "{text}");
+    for (state, event) in &story.told[4..] {
+        reporter.event(state, event);
+    }
+    reporter.tick(state, &event.at);
+    assert!(!model.text().contains("waits for"), "{}", model.text());
+}
+
+#[test]
+fn plain_lines_say_what_is_waited_for_and_the_same_not_again() {
+    let story = parallel();
+    let model = Model::new(40, 160);
+    let mut reporter = plain(Box::new(model.clone()), Look::default(), TimeZone::UTC);
+    let (state, event) = &story.told[3];
+    let step = id("copy-config");
+    for reason in ["ErrImagePull", "ImagePullBackOff", "ErrImagePull", "ImagePullBackOff\u{1b}[2J"] {
+        reporter.waits(state, &event.at, &step, reason);
+    }
+    assert_eq!(model.bytes().lines().count(), 3, "{}", model.bytes());
+    let line = model.bytes().lines().next().unwrap().to_owned();
+    assert!(line.contains("  copy-config      waits           ErrImagePull"), "{line}");
+    assert!(!model.bytes().contains('\u{1b}'));
+    let mut quiet = plain(Box::new(model.clone()), Look { quiet: true, ..Look::default() }, TimeZone::UTC);
+    quiet.waits(state, &event.at, &step, "nobody reads this");
+    assert!(!model.bytes().contains("nobody"));
 }
 
 #[test]

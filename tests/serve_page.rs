@@ -93,9 +93,43 @@ document.querySelectorAll("body *:not(svg *)").forEach((e) => {
 return bad;
 "##;
 
+/// axe-core (npm), which judges pages as Deque does; nothing where it cannot be had. It stays in the user's cache.
+fn axe() -> Option<String> {
+    #[allow(clippy::disallowed_methods, reason = "a test")]
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("runner-tests");
+    let script = cache.join(format!("axe-core-{AXE}/node_modules/axe-core/axe.min.js"));
+    if !script.exists() {
+        std::fs::create_dir_all(&cache).ok()?;
+        // Into a folder of its own first: another test may be at it, and npm may be cut off.
+        let fresh = tempfile::Builder::new().prefix("axe").tempdir_in(&cache).ok()?;
+        let installed = std::process::Command::new("npm")
+            .args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(fresh.path())
+            .arg(format!("axe-core@{AXE}"))
+            .output();
+        if !installed.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        drop(std::fs::rename(fresh.keep(), cache.join(format!("axe-core-{AXE}"))));
+    }
+    std::fs::read_to_string(script).ok()
+}
+
+/// The version of axe-core that judges.
+const AXE: &str = "4.14.1";
+
+/// What axe finds that is serious or worse: as JSON, nothing when all is well.
+const JUDGE: &str = r#"
+return axe.run(document, { resultTypes: ["violations"] }).then((found) => found.violations
+  .filter((v) => v.impact === "serious" || v.impact === "critical")
+  .map((v) => v.id + ": " + v.help + ": " + v.nodes.map((n) => n.html.slice(0, 120)).join(" | ")));
+"#;
+
 struct Look<'a> {
     browser: &'a Browser,
     name: &'static str,
+    axe: Option<&'a str>,
 }
 
 impl Look<'_> {
@@ -107,15 +141,23 @@ impl Look<'_> {
         self.browser.picture(&folder.join(format!("{}-{stop}.png", self.name)));
         let unfit = self.browser.script(UNFIT);
         assert!(unfit.as_array().is_some_and(Vec::is_empty), "{} {stop}: {unfit:#}", self.name);
+        if let Some(axe) = self.axe {
+            // The page is loaded anew at some stops, and axe with it.
+            if self.browser.script("return typeof window.axe") == "undefined" {
+                self.browser.script(axe);
+            }
+            let serious = self.browser.script(JUDGE);
+            assert!(serious.as_array().is_some_and(Vec::is_empty), "{} {stop}: {serious:#}", self.name);
+        }
     }
 }
 
-fn the_whole_way(browser: &Browser, name: &'static str, size: (u32, u32, bool)) {
+fn the_whole_way(browser: &Browser, axe: Option<&str>, name: &'static str, size: (u32, u32, bool)) {
     let house = House::new();
     house.plan("move", MOVE);
     let serve = Serve::start(house.runner(&["serve", "--plans", "plans"])).ready();
     let url = format!("http://{}", serve.address);
-    let look = Look { browser, name };
+    let look = Look { browser, name, axe };
     browser.size(size.0, size.1, size.2);
 
     browser.go(&format!("{url}/"));
@@ -177,8 +219,40 @@ fn a_person_does_the_whole_way_from_the_page() {
     let Some(browser) = Browser::start() else {
         return worlds_support::skipped("there is no chromium with its driver: the page is not looked at");
     };
-    the_whole_way(&browser, "desktop", (1280, 1400, false));
-    the_whole_way(&browser, "phone", (390, 1400, true));
+    let axe = axe();
+    if axe.is_none() {
+        worlds_support::skipped("there is no npm, or it reaches no registry: axe-core judges no page");
+    }
+    the_whole_way(&browser, axe.as_deref(), "desktop", (1280, 1400, false));
+    the_whole_way(&browser, axe.as_deref(), "phone", (390, 1400, true));
+    three_days(&browser, axe.as_deref());
+}
+
+/// Days pass by a clock that leaps, with some bad hours in them: what is seen of them is a chart.
+fn three_days(browser: &Browser, axe: Option<&str>) {
+    let house = House::new();
+    let soak = "for = \"3d\", every = \"2h\", max_consecutive_failures = 3";
+    let ill = "n=$(wc -l < ../looks); echo >> ../looks; test $n -lt 10 || test $n -gt 12";
+    house.write("looks", "");
+    house.plan(
+        "days",
+        &format!("[[step]]\nid = \"soak\"\nsoak = {{ {soak} }}\nverify = [{{ check = \"command\", script = '{ill}' }}]\n"),
+    );
+    let clock = house.write("clock", "0 0 leaps");
+    let mut command = house.runner(&["serve", "--plans", "plans"]);
+    command.env("RUNNER_TEST_CLOCK", clock);
+    let serve = Serve::start(command).ready();
+    let look = Look { browser, name: "days", axe };
+    browser.size(1280, 1000, false);
+    browser.go(&format!("http://{}/", serve.address));
+    browser.click("#plan-days summary");
+    browser.click("#plan-days button");
+    browser.says("days-1 is complete");
+    browser.says("3 d of 3 d healthy; ");
+    browser.says(" 3 bad");
+    assert_eq!(browser.script("return document.querySelectorAll('svg.chart').length"), 1);
+    assert!(browser.script("return document.querySelectorAll('.mark.bad').length").as_u64().unwrap() >= 1);
+    look.fit("chart");
 }
 
 #[test]

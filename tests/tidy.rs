@@ -146,3 +146,45 @@ fn only_the_journal_names_sled_and_only_transport_names_openssh() {
         assert_never(room, &["clap::", "std::process::exit"]);
     }
 }
+
+/// The crates that a build with these features needs, without those for tests and builds.
+fn needed(features: &[&str]) -> std::collections::BTreeSet<String> {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
+    cargo.args(features).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let said = cargo.output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let text = String::from_utf8(said.stdout).unwrap();
+    text.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+#[test]
+fn without_page_and_demo_no_crate_is_needed_for_them() {
+    let (none, serve) =
+        (needed(&["--no-default-features"]), needed(&["--no-default-features", "--features", "serve"]));
+    let all = needed(&[]);
+    assert!(none.is_subset(&serve) && serve.is_subset(&all));
+    for name in ["axum", "axum-core", "matchit", "russh"] {
+        assert!(!none.contains(name), "`{name}` is needed without the features that use it");
+    }
+    // What the page costs: its framework, and what that is made of. A new name here has to be worth it.
+    let more: Vec<&str> = serve.difference(&none).map(String::as_str).collect();
+    assert!(more.contains(&"axum") && more.len() <= 12, "{more:?}");
+}
+
+#[test]
+fn the_clocks_of_a_release_cannot_be_bent() {
+    for room in ["driver", "cli"] {
+        for (path, text) in sources(room) {
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for (number, line) in lines.iter().enumerate() {
+                let bends =
+                    line.contains("RUNNER_TEST_CLOCK") || line.contains("Bent") || line.contains(".bent");
+                let code = !line.starts_with("//");
+                let guarded =
+                    lines[..=number].iter().rev().take(6).any(|line| *line == "#[cfg(debug_assertions)]");
+                assert!(!(bends && code) || guarded, "{}:{}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+}

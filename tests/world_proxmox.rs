@@ -233,6 +233,68 @@ async fn a_shutdown_whose_connection_is_cut_is_settled_by_its_end() {
     assert!(!house.state().containers[&110].running);
 }
 
+/// Facts 2.2: it runs when we look, and `pct` answers that it does not: somebody else, or its own end, was quicker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_to_its_state_meanwhile_is_no_failure() {
+    let house = house!(true);
+    let bin = house.pve.place.folder().join("bin/pct");
+    let real = house.pve.place.folder().join("pct");
+    std::fs::rename(&bin, &real).unwrap();
+    // Between our look and our call the same is done by somebody else.
+    let text = format!(
+        "#!/bin/sh\ncase $1 in shutdown | start) '{0}' \"$@\" ;; esac\nexec '{0}' \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(&bin, text).unwrap();
+    std::fs::set_permissions(&bin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (attempt, name, words, running) in
+        [(1, "stop", "CT 110 not running", false), (2, "start", "CT 110 already running", true)]
+    {
+        let (_, trace) = acted(house.act("race", attempt, &lxc(name, json!({}))).await);
+        assert!(trace.tail.contains(words), "there was no race: {}", trace.tail);
+        assert_eq!(house.state().containers[&110].running, running, "{name}");
+    }
+}
+
+/// Facts 2.0: a task with warnings ends with 0 and counts them on stderr.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_ends_with_warnings_has_ended_well_and_they_are_shown() {
+    let house = house!(true);
+    house.container(|container| {
+        container.config.remove("mp0");
+        container.faults.warns = true;
+    });
+    let archive = house.archive().await;
+    for (attempt, operation) in (1..).zip([
+        lxc("snapshot", json!({ "snapshot": "one" })),
+        lxc("stop", json!({})),
+        lxc("start", json!({})),
+        lxc("stop", json!({})),
+        destroy(&archive),
+    ]) {
+        let (_, trace) = acted(house.act("warned", attempt, &operation).await);
+        assert!(trace.tail.contains("Task finished with 1 warning(s)!"), "{operation}: {}", trace.tail);
+        assert!(trace.tail.contains("WARN: "), "{operation}: {}", trace.tail);
+    }
+    assert!(house.state().containers.is_empty());
+}
+
+/// Facts 2.1: what the HA stack manages is destroyed with `purge` alone, which takes it out of there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_managed_container_is_purged_only_when_the_plan_says_so() {
+    let house = house!(false);
+    let archive = house.archive().await;
+    house.container(|container| container.ha = true);
+    let before = house.state();
+    let mut operation = destroy(&archive);
+    let (class, message, _) = failed(house.act("a", 1, &operation).await);
+    assert!(class == FailureClass::Permanent && message.contains("`purge = true`"), "{class:?} {message}");
+    house.same(&before, "refused, and something was done");
+    operation["purge"] = json!(true);
+    acted(house.act("a", 2, &operation).await);
+    assert!(house.state().containers.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_s_lock_is_waited_for_and_never_taken_away() {
     let house = house!(true);

@@ -251,6 +251,20 @@ async fn each_refusal_of_the_agent_is_named() {
     assert!(class == FailureClass::Permanent && message.contains("`sudo = true`"), "{message}");
 }
 
+/// Facts 3: `--pass-stdin` takes 1 MiB, and says so when there is more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stdin_of_a_mebibyte_arrives_and_more_is_refused() {
+    let (_pve, world) = node!();
+    let most = 1 << 20;
+    let count = |length: usize| {
+        exec(json!({ "argv": ["wc", "-c"], "stdin": "x".repeat(length), "outputs": { "bytes": "text" } }))
+    };
+    let (outputs, _) = acted(world.actions.act(world.call("a", 1, count(most))).await);
+    assert_eq!(outputs["bytes"], most.to_string());
+    let (class, message, _) = failed(world.actions.act(world.call("a", 2, count(most + 1))).await);
+    assert!(class == FailureClass::Permanent && message.contains("1 MiB"), "{class:?} {message}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_check_sees_state_and_agent() {
     let (pve, world) = node!();

@@ -22,6 +22,7 @@ mod outcome;
 mod pre_image;
 mod proxmox;
 mod ssh;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use crate::saga::{Answer, AttemptKey, FailureClass, Outcome, Settlement, Trace, 
 use crate::transport::{Proof, Redactor, Stop, Transport};
 
 pub use pre_image::PreImage;
+pub use tell::Tell;
 
 pub(crate) use fields::Fields;
 pub(crate) use file::{facts as file_facts, sha256};
@@ -67,6 +69,8 @@ pub struct Call {
     pub secret: bool,
     /// Fires when a person stops `runner`.
     pub stop: Stop,
+    /// Takes what the attempt waits for, for whoever watches.
+    pub tell: Tell,
 }
 
 /// What an action can do. Everything is owned, so that a call can be spawned and never dropped in the middle.

@@ -11,7 +11,7 @@ use super::{Check, Look};
 use crate::action::Fields;
 use crate::lint::{self, Context, Options, Phase, Severity, Source, Target};
 use crate::saga::{Answer, Verdict};
-use crate::transport::{KubeError, Object, Select, Transport, one_line};
+use crate::transport::{KubeError, MASK, Object, Select, Transport, one_line};
 
 /// Findings that are told; the others are counted.
 const TOLD_MAX: usize = 3;
@@ -79,7 +79,17 @@ fn options(fields: Fields<'_>) -> Result<Options, String> {
     let target =
         fields.text("version")?.map(|text| text.parse::<Target>().map_err(|error| error.to_string()));
     let baseline = fields.get("baseline");
-    let old = |key: &str| baseline.and_then(|baseline| baseline.get(key)?.as_str()).map(str::to_owned);
+    let old = |key: &str| {
+        let found = baseline.and_then(|baseline| baseline.get(key)?.as_str());
+        match found.is_some_and(|value| value.contains(MASK)) {
+            // Two of one name would be taken for two names.
+            true => Err(format!(
+                "the `{key}` of the old instance is masked in `baseline`, because a secret of the plan stands in it (a user \
+                 name?): whether the new one has the same cannot be known; make that a variable"
+            )),
+            false => Ok(found.map(str::to_owned)),
+        }
+    };
     let phase = match fields.text("phase")?.as_deref() {
         Some("alone") => Some(Phase::Alone),
         Some("parallel") => Some(Phase::Parallel),
@@ -93,8 +103,8 @@ fn options(fields: Fields<'_>) -> Result<Options, String> {
         arch: fields.text("arch")?,
         image: fields.text("image")?,
         phase,
-        old_client_id: old("client_id"),
-        old_topic_prefix: old("topic_prefix"),
+        old_client_id: old("client_id")?,
+        old_topic_prefix: old("topic_prefix")?,
         ..Context::default()
     };
     Ok(Options { target: target.transpose()?, context })

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::answer::{answer_of, unknown};
 use super::{Check, Look};
 use crate::action::kubernetes::{
-    Named, WORKLOADS, condition, is_going, is_true, pod_of, pods, reach, restarts, unready, why_not,
+    Named, WORKLOADS, condition, is_going, is_true, pinned, pod_of, pods, reach, restarts, unready, why_not,
 };
 use crate::action::{Expected, Fields};
 use crate::saga::{Answer, Verdict};
@@ -17,14 +17,6 @@ use crate::transport::{Capture, InPod, Kube, KubeError, Object, Select, Transpor
 
 /// How much of one value is kept as a fact, in bytes; of a larger one its size is.
 const FACT_MAX: usize = 1024;
-
-/// The annotations by which a load balancer is asked for an address (MetalLB, kube-vip, Cilium).
-const PINNED: &[&str] = &[
-    "metallb.io/loadBalancerIPs",
-    "metallb.universe.tf/loadBalancerIPs",
-    "kube-vip.io/loadbalancerIPs",
-    "lbipam.cilium.io/ips",
-];
 
 /// Services that name the same key here share an address on purpose.
 const SHARED: &[&str] =
@@ -277,19 +269,20 @@ impl Seen<'_> {
             self.fact("address", first.as_str());
         }
         let Some(wanted) = wanted else { return Ok(()) };
-        let notes = &self.is["metadata"]["annotations"];
-        let pinned = PINNED.iter().find_map(|key| notes.get(*key)?.as_str());
-        let pinned = pinned.or(self.is["spec"]["loadBalancerIP"].as_str()).filter(|text| !text.is_empty());
+        let pinned = pinned(&self.is);
+        let asks = match pinned.is_empty() {
+            true => String::new(),
+            false => format!(" (it asks for {})", pinned.join(", ")),
+        };
         let expected: Vec<String> = match wanted.as_str() {
             "any" => Vec::new(),
-            "pinned" => match pinned {
-                Some(pinned) => pinned.split(',').map(|one| one.trim().to_owned()).collect(),
-                None => return Err(Wrong::Absent(format!("{shown} pins no address"))),
-            },
+            "pinned" if pinned.is_empty() => {
+                return Err(Wrong::Absent(format!("{shown} pins no address")));
+            }
+            "pinned" => pinned,
             one => vec![one.to_owned()],
         };
         if has.is_empty() {
-            let asks = pinned.map_or_else(String::new, |pinned| format!(" (it asks for {pinned})"));
             return Err(Wrong::Absent(format!(
                 "{shown} has no address yet{asks}: the pool is empty, or somebody else has it"
             )));

@@ -1,12 +1,15 @@
-//! `runner doctor`: reach and rights. Changes nothing.
+//! `runner doctor`: reach and rights, all of it at once. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod systems;
+
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::access::Access;
 use super::drift;
@@ -16,16 +19,20 @@ use super::session::{Session, environment};
 use super::source::{self, PlanFile};
 use crate::driver::{self, House, Survey, history};
 use crate::journal::{self, Bodies};
+use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Definition, Operation, SecretRef};
-use crate::plan::{Required, StepId};
 use crate::report::{self, SHOWN_VERSION, exit};
-use crate::saga::{Glance, Purpose, State, Verdict};
+use crate::saga::{Glance, State, Verdict};
+
+/// How long one look may take: a broker is watched for some seconds.
+const LOOK: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner doctor plans/remote.toml --var from=me@old.example --var to=me@new.example\n  \
     runner doctor plans/hello.toml --rollback    (what undoing its newest run needs)\n\n\
-    Changes nothing. Exits 0 when all is well, and 2 when there is a problem: nothing was touched.")]
+    Everything is looked at, whatever was found before: files, secrets, hosts, clusters, brokers, Home Assistant, the rights \
+    that are needed, and what the plan itself looks at before it does anything. Changes nothing. Exits 0 when all is well, and 2 when there is a problem: nothing was touched.")]
 pub(super) struct DoctorArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
@@ -71,7 +78,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
     let newest = newest(session, &file, &folder).await?;
     let mut all = vec![Seen::of(format!("state folder `{}`", folder.display()), state_folder(&folder))];
     let bodies = Bodies::at(&folder);
-    let mut loaded = None;
+    let (mut loaded, mut lacking) = (None, Vec::new());
     let state = if args.rollback {
         let Some(state) = newest else {
             return Err(Fail::usage(format!("there is no run of the plan `{}` to roll back", file.path()))
@@ -87,21 +94,33 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
         state
     } else {
         let given = newest.map(|state| state.definition.given.clone()).unwrap_or_default();
-        let loaded = loaded.insert(file.load(session, &given, Required::MustBeGiven)?);
+        let (found, missing) = file.load_without(session, &given)?;
+        for (path, why) in &missing {
+            let advice = "bring it there, or correct the path in the plan";
+            all.push(Seen::of(format!("file `{path}`"), Err(format!("cannot be read: {why}; {advice}"))));
+        }
+        lacking = missing;
+        let loaded = loaded.insert(found);
         let run = crate::plan::RunId::new(loaded.definition.name.clone(), 1);
         let now = driver::Clock::now(&driver::SystemClock::new());
         driver::unopened(run, loaded.definition.clone(), now)
             .map_err(|error| Fail::unexpected(error.to_string()))?
     };
     let eyes = Eyes::open()?;
-    let survey = eyes.survey(&state.definition, bodies, loaded.as_ref(), None);
+    let survey = eyes.survey(&state.definition, bodies, loaded.as_ref(), None).patient(LOOK);
     secrets(&state.definition, &survey, args.rollback, &mut all);
     let operations = operations(&state, args.rollback);
     here(&state, &operations, &mut all);
-    hosts(&state, &survey, &operations, &mut all).await;
-    needs(&state, &survey, args.rollback, &mut all).await;
+    let reached = systems::reach(&state, &survey, &operations, &mut all).await;
+    let can = |operation: &Operation| {
+        let mut texts = operation.fields.values().filter_map(Value::as_str);
+        reached.allows(operation) && !texts.any(|text| lacking.iter().any(|(path, _)| path == text))
+    };
+    needs(&state, &survey, args.rollback, &can, &mut all).await;
     if args.rollback {
         ready(&state, &survey, &mut all).await;
+    } else {
+        systems::first_looks(&state, &survey, &reached, &mut all).await;
     }
     eyes.close().await;
     show(session, &file, &all);
@@ -267,46 +286,17 @@ fn program_at(program: &str, cwd: &Path, step: &StepId) -> Result<String, String
     })
 }
 
-/// Whether each host lets us in and runs a command, with its `sudo -n` if it says so.
-async fn hosts(
+/// Whether the actions have the rights that they need, as far as a system can be asked for them.
+async fn needs(
     state: &State,
     survey: &Survey<House>,
-    operations: &[(StepId, Operation)],
+    rollback: bool,
+    can: &(dyn Fn(&Operation) -> bool + Sync),
     all: &mut Vec<Seen>,
 ) {
-    let named = operations.iter().filter_map(|(step, operation)| {
-        Some((operation.fields.get("host")?.as_str()?.to_owned(), step.clone()))
-    });
-    let hosts: BTreeMap<String, StepId> = named.collect();
-    if hosts.is_empty() {
-        return;
-    }
-    let first = hosts.values().next().expect("it is not empty");
-    all.push(Seen::of("program `ssh`", program_at("ssh", Path::new("/"), first)));
-    let questions = hosts.iter().map(|(host, step)| {
-        let fields = [("host".to_owned(), json!(host)), ("argv".to_owned(), json!(["true"]))];
-        let check = Operation { name: "ssh".to_owned(), fields: Map::from_iter(fields) };
-        Glance { step: step.clone(), purpose: Purpose::Ready, check: Some(check) }
-    });
-    for finding in survey.look(state, questions.collect()).await {
-        let host = &finding.place;
-        let sudo = state.definition.hosts.get(host).is_some_and(|host| host.sudo);
-        let found = match finding.answer.verdict {
-            Verdict::Holds if sudo => Ok("lets us in, and `sudo -n` works".to_owned()),
-            Verdict::Holds => Ok("lets us in".to_owned()),
-            Verdict::Absent | Verdict::Partial | Verdict::Unknown => {
-                let sudo = if sudo { ", and there `sudo -n true`" } else { "" };
-                Err(format!("{}; try it by hand with `ssh`{sudo}", finding.answer.reason))
-            }
-        };
-        all.push(Seen::of(format!("host `{host}`"), found));
-    }
-}
-
-/// Whether the actions have the rights that they need, as far as a system can be asked for them.
-async fn needs(state: &State, survey: &Survey<House>, rollback: bool, all: &mut Vec<Seen>) {
     let undo: BTreeSet<StepId> = state.to_undo(None).into_iter().collect();
     let steps = state.definition.steps.iter().filter(|step| !rollback || undo.contains(&step.id));
+    let steps = steps.filter(|step| step.forward.as_ref().is_some_and(can));
     for step in steps {
         let needs = survey.needs(state, step).await;
         all.extend(needs.into_iter().map(|need| Seen::of(need.what, need.met)));

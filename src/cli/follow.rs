@@ -158,6 +158,10 @@ impl Observer for Shared {
         self.with(|screen| screen.reporter.tails(tails));
     }
 
+    fn waits(&mut self, state: &State, now: &Stamp, step: &StepId, reason: &str) {
+        self.with(|screen| screen.reporter.waits(state, now, step, reason));
+    }
+
     fn tick(&mut self, state: &State, now: &Stamp) {
         self.with(|screen| {
             if screen.prompt.is_none() {

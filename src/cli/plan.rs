@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -22,13 +23,16 @@ use crate::saga::{self, Change, Command, Course, End, Event, State};
 /// What `--detailed-exitcode` exits with when something would change.
 const CHANGES: u8 = 10;
 
+/// How long one look may take: a broker is watched for some seconds.
+const LOOK: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner plan plans/hello.toml\n  \
     runner plan plans/hello.toml --out hello.plan\n  \
     runner apply hello.plan\n  \
     runner plan plans/hello.toml --detailed-exitcode    (10: something would change)\n\n\
-    Looks at every probe, at most 5 s each, opens no run and makes no journal. Of each step it says what would happen, \
+    Looks at every probe, at most 10 s each, opens no run and makes no journal. Of each step it says what would happen, \
     what it would wait for, and whether it can be undone, by what, until when; and which secrets are missing.")]
 pub(super) struct PlanArgs {
     /// The plan file
@@ -169,6 +173,7 @@ impl Meeting {
     pub(super) async fn look(&self) -> Result<Glimpse, Fail> {
         let eyes = Eyes::open()?;
         let survey = eyes.survey(&self.state.definition, self.bodies.clone(), self.loaded.as_ref(), None);
+        let survey = survey.patient(LOOK);
         let glimpse = driver::preview(&survey, &self.state, &SystemClock::new().now()).await;
         eyes.close().await;
         Ok(glimpse)

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::source::PlanFile;
 use crate::driver::Glimpse;
 use crate::plan::{PLAN_MAX, RunId, StepId};
-use crate::saga::Verdict;
+use crate::saga::{Purpose, Verdict};
 
 /// The form that this binary writes. It reads no other: a saved plan is for now.
 const VERSION: u32 = 1;
@@ -79,7 +79,12 @@ impl Saved {
             run: meeting.run.clone().or_else(|| follows.map(|(run, _)| run.clone())),
             seq: follows.map_or(meeting.seq, |(_, seq)| *seq),
             new_run: false,
-            probes: glimpse.findings.iter().map(|f| (f.step.clone(), f.answer.verdict)).collect(),
+            probes: glimpse
+                .findings
+                .iter()
+                .filter(|finding| finding.purpose == Purpose::Probe)
+                .map(|finding| (finding.step.clone(), finding.answer.verdict))
+                .collect(),
         })
     }
 

@@ -18,13 +18,20 @@ use crate::plan::recorded::Definition;
 use crate::plan::{Loaded, Required};
 use crate::report::exit;
 use crate::serve::notify::Notify;
-use crate::serve::web::{self, Board, Settings, Web};
+use crate::serve::web::{self, Board, Settings, Tls, TlsFiles, Web};
+use crate::transport::{BrokerPlace, topic_for_notices};
 
 /// A token has at least so many characters: 16 of base64 are 96 bits.
 const TOKEN_MIN: usize = 16;
 
 /// What a token file holds at most, in bytes.
 const TOKEN_MAX: u64 = 4_096;
+
+/// How often the journal is asked whether it is well.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What a file with a key holds at most, in bytes.
+const KEY_MAX: u64 = 64 * 1_024;
 
 /// What a notify file holds at most, in bytes.
 const NOTIFY_MAX: u64 = 64 * 1_024;
@@ -39,7 +46,7 @@ const NOTIFY_MAX: u64 = 64 * 1_024;
 pub(super) struct ServeArgs {
     /// Answer HTTP at this address; port 0 takes a free one
     ///
-    /// Any address but a loopback one needs `--token-file`.
+    /// Any address but a loopback one needs `--token-file` or `--client-ca`.
     ///
     /// Example: runner serve --listen 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7447")]
@@ -51,6 +58,25 @@ pub(super) struct ServeArgs {
     /// Example: runner serve --token-file /etc/runner/token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Answer HTTPS with the certificate in this file (PEM, with those between it and its authority)
+    ///
+    /// It is read again when it changes, as is its key.
+    ///
+    /// Example: runner serve --tls-cert /etc/runner/cert.pem --tls-key /etc/runner/key.pem
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM), which only its owner may read
+    ///
+    /// Example: runner serve --tls-cert /etc/runner/cert.pem --tls-key /etc/runner/key.pem
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Take a certificate of an authority in this file (PEM) for the token
+    ///
+    /// Without `--token-file` nobody is answered who has none.
+    ///
+    /// Example: runner serve --tls-cert cert.pem --tls-key key.pem --client-ca people.pem
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    client_ca: Option<PathBuf>,
     /// Let people begin runs of the plans in this folder from the page
     ///
     /// Without it, runs are begun with `runner apply` alone.
@@ -58,9 +84,10 @@ pub(super) struct ServeArgs {
     /// Example: runner serve --plans plans
     #[arg(long, value_name = "DIR")]
     plans: Option<PathBuf>,
-    /// Tell people by the webhooks and ntfy topics in this TOML file, which only its owner may read
+    /// Tell people by what is in this TOML file, which only its owner may read: webhooks, ntfy, MQTT, Home Assistant
     ///
-    /// Of gates, failures, ways back that are lost, and ends. `docs/serve.md` shows such a file.
+    /// Of gates, failures, ways back that are lost, and ends; in Home Assistant each run is a device. `docs/serve.md` shows
+    /// such a file.
     ///
     /// Example: runner serve --notify /etc/runner/notify.toml
     #[arg(long, value_name = "FILE")]
@@ -77,6 +104,9 @@ struct NotifyFile {
     webhook: Vec<WebhookTable>,
     #[serde(default)]
     ntfy: Vec<NtfyTable>,
+    #[serde(default)]
+    mqtt: Vec<MqttTable>,
+    homeassistant: Option<HomeTable>,
 }
 
 #[derive(serde::Deserialize)]
@@ -94,6 +124,44 @@ struct NtfyTable {
     token: Option<String>,
 }
 
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MqttTable {
+    url: String,
+    username: Option<String>,
+    password: Option<String>,
+    ca: Option<PathBuf>,
+    topic: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HomeTable {
+    url: String,
+    username: Option<String>,
+    password: Option<String>,
+    ca: Option<PathBuf>,
+    #[serde(default = "discovery_prefix")]
+    discovery_prefix: String,
+    #[serde(default = "own_topic")]
+    topic: String,
+    #[serde(default = "yes")]
+    buttons: bool,
+}
+
+/// Where Home Assistant looks, unless it was told otherwise.
+fn discovery_prefix() -> String {
+    "homeassistant".to_owned()
+}
+
+fn own_topic() -> String {
+    "runner".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
 impl NotifyFile {
     fn read(path: &Path) -> Result<Self, Fail> {
         let bytes = private(path, "notify file", NOTIFY_MAX)?;
@@ -105,7 +173,11 @@ impl NotifyFile {
             // What stands in the file may be secret, so that only the place is told.
             let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
             Fail::usage(format!("the notify file `{shown}` makes no sense at line {line}"))
-                .help("it has `link`, and tables `[[webhook]]` (url, headers) and `[[ntfy]]` (url, token)")
+                .help(
+                    "it has `link`, and tables `[[webhook]]` (url, headers), `[[ntfy]]` (url, token), `[[mqtt]]` (url, \
+                     username, password, ca, topic) and `[homeassistant]` (url, username, password, ca, \
+                     discovery_prefix, topic, buttons)",
+                )
         })?;
         let urls = file.webhook.iter().map(|hook| &hook.url).chain(file.ntfy.iter().map(|topic| &topic.url));
         for url in urls.chain(&file.link) {
@@ -117,24 +189,62 @@ impl NotifyFile {
         Ok(file)
     }
 
-    fn receivers(self) -> Vec<web::Receiver> {
+    fn receivers(self, path: &Path) -> Result<(Vec<web::Receiver>, Option<web::HomeAssistant>), Fail> {
+        let broker = |url: &str, username, password, ca: Option<PathBuf>| {
+            // Beside the file, as everything that a file names.
+            let ca = ca.map(|ca| path.parent().unwrap_or(Path::new(".")).join(ca));
+            let read = |ca: &PathBuf| std::fs::read(ca).map_err(|error| fail::file("file", ca, &error));
+            let ca = ca.as_ref().map(read).transpose()?;
+            BrokerPlace::new("notify", url, username, password, ca).map_err(|why| {
+                Fail::usage(format!("{why} in `{}`", path.display()))
+                    .help("write it as in a plan: `mqtt://host:1883` or `mqtts://host:8883`")
+            })
+        };
+        let topic = |topic: &str| {
+            topic_for_notices(topic).map_err(|why| {
+                Fail::usage(format!("{why}, in `{}`", path.display())).help("write another `topic`")
+            })
+        };
+        let mut brokers = Vec::new();
+        for table in self.mqtt {
+            topic(&table.topic)?;
+            let broker = broker(&table.url, table.username, table.password, table.ca)?;
+            brokers.push(web::Receiver::Mqtt { broker, topic: table.topic });
+        }
+        let home = match self.homeassistant {
+            None => None,
+            Some(table) => {
+                topic(&table.discovery_prefix)?;
+                topic(&table.topic)?;
+                Some(web::HomeAssistant {
+                    broker: broker(&table.url, table.username, table.password, table.ca)?,
+                    discovery: table.discovery_prefix.trim_end_matches('/').to_owned(),
+                    base: table.topic.trim_end_matches('/').to_owned(),
+                    buttons: table.buttons,
+                })
+            }
+        };
         let hooks = self.webhook.into_iter().map(|hook| {
             let headers = hook.headers.into_iter().map(|(name, value)| (name.to_lowercase(), value));
             web::Receiver::Webhook { url: hook.url, headers: headers.collect() }
         });
         let topics = self.ntfy.into_iter();
-        hooks.chain(topics.map(|topic| web::Receiver::Ntfy { url: topic.url, token: topic.token })).collect()
+        let topics = topics.map(|topic| web::Receiver::Ntfy { url: topic.url, token: topic.token });
+        Ok((hooks.chain(topics).chain(brokers).collect(), home))
     }
 }
 
 pub(super) async fn run(session: &Session, args: &ServeArgs) -> Result<u8, Fail> {
     let token = args.token_file.as_deref().map(token).transpose()?;
-    if token.is_none() && !web::is_private(&args.listen) {
+    if token.is_none() && args.client_ca.is_none() && !web::is_private(&args.listen) {
         return Err(Fail::usage(format!("`{}` can be reached from other machines", args.listen))
-            .help("give `--token-file FILE`, or listen on 127.0.0.1"));
+            .help("give `--token-file FILE` or `--client-ca FILE`, or listen on 127.0.0.1"));
     }
+    let tls = tls(args, token.is_some())?;
     let plans = args.plans.as_deref().map(Plans::of).transpose()?;
     let mut told = args.notify.as_deref().map(NotifyFile::read).transpose()?.unwrap_or_default();
+    let link = told.link.take();
+    let (receivers, home) = told.receivers(args.notify.as_deref().unwrap_or(Path::new("")))?;
     let notify = Notify::new(
         environment("NOTIFY_SOCKET").as_deref(),
         environment("WATCHDOG_USEC").as_deref(),
@@ -167,22 +277,24 @@ pub(super) async fn run(session: &Session, args: &ServeArgs) -> Result<u8, Fail>
     let whole = std::fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
     let settings = Settings {
         token,
+        tls,
         plans: plans.map(|plans| Box::new(plans) as Box<dyn web::Plans>),
         folder: whole,
-        link: told.link.take(),
-        receivers: told.receivers(),
+        link,
+        receivers,
+        home,
         transport: holding.transport.clone(),
     };
     let web = Web::start(listener, Arc::clone(&holding.holder), board, settings)
         .map_err(|error| Fail::unexpected(format!("cannot answer HTTP: {error}")))?;
     holding.offer(session);
-    let url = format!("http://{}", web.address());
+    let url = web.url().to_owned();
     session.document("serve", &format!("{url}\n"));
     session.note(&format!("Serving the journal in `{}`. Ctrl-C ends it in good order.", folder.display()));
     let code = serve(session, &holding, &web, &notify, &mut signals, &url).await;
     notify.stopping();
-    stop(session, holding, web, &mut signals, code?).await;
-    Ok(exit::COMPLETE)
+    stop(session, holding, web, &mut signals, *code.as_ref().unwrap_or(&exit::UNEXPECTED)).await;
+    code.map(|_| exit::COMPLETE)
 }
 
 /// Takes on what is open, then stays until a signal comes; the exit code that goes with it.
@@ -210,8 +322,7 @@ async fn serve(
         Ok::<(), Fail>(())
     };
     tokio::pin!(resuming);
-    let every = notify.watchdog_every().unwrap_or(std::time::Duration::from_secs(3_600));
-    let mut watchdog = tokio::time::interval(every);
+    let mut watchdog = tokio::time::interval(notify.watchdog_every().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
     watchdog.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut resumed = false;
     loop {
@@ -221,8 +332,18 @@ async fn serve(
                 resumed = true;
             }
             code = signals.next() => return Ok(code),
-            // Without a word it is taken for hung, and started again: as it should when the journal does not answer.
-            _ = watchdog.tick() => if web.is_alive().await { notify.alive() },
+            _ = watchdog.tick() => match web.is_alive().await {
+                Ok(true) => notify.alive(),
+                // Without a word it is taken for hung, and started again: as it should when nothing answers.
+                Ok(false) => {}
+                // A journal that could not write once takes nothing more in this process.
+                Err(error) => {
+                    return Err(Fail::from(error).help(
+                        "what is on stable storage is right: start `runner serve` again when that is mended, and every \
+                         run goes on",
+                    ));
+                }
+            },
         }
     }
 }
@@ -263,6 +384,16 @@ fn private(path: &Path, what: &str, most: u64) -> Result<Vec<u8>, Fail> {
             .help(format!("run `chmod 600 {shown}`")));
     }
     std::fs::read(path).map_err(|error| fail::file(what, path, &error))
+}
+
+/// TLS, when there is a certificate for it.
+fn tls(args: &ServeArgs, has_token: bool) -> Result<Option<Tls>, Fail> {
+    let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    drop(private(key, "key file", KEY_MAX)?);
+    let files =
+        TlsFiles { certificate: certificate.clone(), key: key.clone(), clients: args.client_ca.clone() };
+    let tls = Tls::new(files, args.client_ca.is_some() && !has_token);
+    tls.map(Some).map_err(|why| Fail::usage(why).help("name files with PEM in them that go together"))
 }
 
 /// The token in a file that only its owner may read.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::fail::Fail;
 use super::{Color, Global};
 use crate::driver::{Leaps, SystemClock};
+use crate::plan::recorded::Definition;
 use crate::report::{self, Look, exit};
 
 /// Around one command.
@@ -27,6 +28,8 @@ pub(super) struct Session {
     pub(super) leaps: Option<Leaps>,
     /// Who tells of a run beside its reporter.
     pub(super) teller: Option<Teller>,
+    /// What makes a plan fit where it is shown, when it is shown somewhere.
+    pub(super) fit: Option<fn(&mut Definition)>,
     /// Why a part of the answer did not reach standard output.
     lost: Arc<Mutex<Option<std::io::Error>>>,
 }
@@ -82,6 +85,7 @@ impl Session {
             let_go,
             leaps: None,
             teller: None,
+            fit: None,
             lost: Arc::default(),
         }
     }
@@ -95,6 +99,12 @@ impl Session {
     /// What runs are driven by.
     pub(super) fn clock(&self) -> SystemClock {
         let clock = SystemClock::new();
+        // For tests: the clocks of a release cannot be bent.
+        #[cfg(debug_assertions)]
+        let clock = match environment("RUNNER_TEST_CLOCK") {
+            Some(file) => clock.bent(file.into()),
+            None => clock,
+        };
         match &self.leaps {
             Some(leaps) => clock.leaping(leaps.clone()),
             None => clock,

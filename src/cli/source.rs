@@ -73,7 +73,32 @@ impl PlanFile {
         given: &std::collections::BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Fail> {
-        self.judged(given, required).map_err(|diagnostics| self.refused(session, &diagnostics))
+        let mut loaded =
+            self.judged(given, required).map_err(|diagnostics| self.refused(session, &diagnostics))?;
+        if let Some(fit) = session.fit {
+            fit(&mut loaded.definition);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads a plan some of whose files may be missing: gives those, with why each cannot be read. In their place stands as
+    /// much as keeps the plan valid.
+    pub(super) fn load_without(
+        &self,
+        session: &Session,
+        given: &std::collections::BTreeMap<String, serde_json::Value>,
+    ) -> Result<(Loaded, Vec<(String, String)>), Fail> {
+        let missing = std::cell::RefCell::new(Vec::new());
+        let read = |path: &str| {
+            self::read(path).or_else(|why| {
+                let manifests = path.ends_with('/');
+                missing.borrow_mut().push((path.trim_end_matches('/').to_owned(), why));
+                Ok(if manifests { NO_MANIFEST.as_bytes().to_vec() } else { Vec::new() })
+            })
+        };
+        let loaded = plan::load(&self.request(given, Required::MustBeGiven, &read));
+        let loaded = loaded.map_err(|diagnostics| self.refused(session, &diagnostics))?;
+        Ok((loaded, missing.into_inner()))
     }
 
     /// The same without a word to anybody.
@@ -85,20 +110,24 @@ impl PlanFile {
         given: &std::collections::BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Diagnostics> {
-        let read = |path: &str| match path.strip_suffix('/') {
-            Some(path) => manifests::gather(Path::new(path)),
-            None => bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| why_not(&error)),
-        };
-        let request = Request {
+        plan::load(&self.request(given, required, &read))
+    }
+
+    fn request<'a>(
+        &'a self,
+        given: &'a std::collections::BTreeMap<String, serde_json::Value>,
+        required: Required,
+        read: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
+    ) -> Request<'a> {
+        Request {
             path: self.path(),
             text: &self.text,
             vars: &self.vars,
             var_files: &self.var_files,
             given,
             required,
-            read: &read,
-        };
-        plan::load(&request)
+            read,
+        }
     }
 
     /// Says what is wrong with the plan.
@@ -117,6 +146,18 @@ impl PlanFile {
         let text = diagnostics.render(session.color_err, session.look().width);
         let message = format!("the plan `{}` is not valid", self.path());
         Fail::report(exit::USAGE, message, format!("{}\n", text.trim_end()))
+    }
+}
+
+/// What stands for manifests that cannot be read.
+const NO_MANIFEST: &str =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: missing\n  namespace: default\n";
+
+/// A file, or manifests where there is a slash at the end.
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    match path.strip_suffix('/') {
+        Some(path) => manifests::gather(Path::new(path)),
+        None => bounded(Path::new(path), plan::FILE_MAX + 1).map_err(|error| why_not(&error)),
     }
 }
 

@@ -7,14 +7,16 @@ use super::survey::Survey;
 use super::world::World;
 use crate::plan::recorded::{Definition, Step};
 use crate::plan::{RunId, StepId, graph::Graph, template};
-use crate::saga::{self, Ahead, Answer, Event, Finding, Glance, Illegal, Stamp, State, Verdict, What};
+use crate::saga::{
+    self, Ahead, Answer, Event, Finding, Glance, Illegal, Purpose, Stamp, State, Verdict, What,
+};
 
 /// What lies ahead, and what was seen to say so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Glimpse {
     /// What lies ahead.
     pub ahead: Ahead,
-    /// What the probes said.
+    /// What the probes said, and the looks of steps that come before all that act.
     pub findings: Vec<Finding>,
     /// The secrets that cannot be had: without them nothing would be started.
     pub missing: Vec<SecretError>,
@@ -29,7 +31,8 @@ pub fn unopened(run: RunId, definition: Definition, now: Stamp) -> Result<State,
     saga::opened(Event { seq: 1, at: now, what })
 }
 
-/// Looks at the probes of every step that is to come and says what lies ahead. Nothing is changed.
+/// Looks at the probes of every step that is to come, and at what the steps look at that act on nothing and come first, and
+/// says what lies ahead. Nothing is changed.
 ///
 /// The outputs of a probe that holds are those that later steps would have; what depends on the outputs of a step that
 /// has still to run is not known yet.
@@ -76,9 +79,29 @@ pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -
             findings.push(finding);
         }
     }
+    findings.extend(survey.look(&scratch, first_looks(state, &graph, &when)).await);
     let text = |text: &str| survey.text(&scratch, text);
     let ahead = saga::ahead(state, &seen, &when, &text, now);
     Glimpse { ahead, findings, missing: survey.missing().to_vec() }
+}
+
+/// What steps that only look would see now: those that no step comes before which has still to act.
+fn first_looks(state: &State, graph: &Graph, when: &BTreeMap<StepId, Result<bool, String>>) -> Vec<Glance> {
+    let definition = &state.definition;
+    let comes = |place: usize| !state.steps[place].status.ended_well();
+    let acts = |place: usize| definition.steps[place].forward.is_some() && comes(place);
+    let looks = |place: usize, step: &Step| {
+        comes(place)
+            && step.forward.is_none()
+            && step.soak.is_none()
+            && when.get(&step.id) == Some(&Ok(true))
+            && !graph.ancestors(place).iter().any(|&before| acts(before))
+    };
+    let steps = definition.steps.iter().enumerate().filter(|(place, step)| looks(*place, step));
+    steps
+        .flat_map(|(_, step)| Glance::goals(step))
+        .filter(|glance| glance.purpose == Purpose::Verify)
+        .collect()
 }
 
 /// The steps whose outputs a step's probe and `when` refer to. An action's own probe uses what the action does.

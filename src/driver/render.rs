@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::secrets::Secrets;
-use crate::action::Call;
+use crate::action::{Call, Tell};
 use crate::check::Look;
 use crate::journal::Bodies;
 use crate::plan::recorded::{Broker, Compensate, Definition, Operation, Places, Step};
@@ -164,6 +164,7 @@ impl Renderer {
             redactor: self.secrets.redactor().clone(),
             secret: !template::secrets_of_operation(operation).is_empty(),
             stop: self.stop.clone(),
+            tell: Tell::default(),
         })
     }
 

@@ -73,6 +73,10 @@ pub trait Observer: Send {
     }
     /// A second has passed or so.
     fn tick(&mut self, state: &State, now: &saga::Stamp);
+    /// The attempt of a step that is in flight waits for this: one line, free of secrets, recorded nowhere.
+    fn waits(&mut self, state: &State, now: &saga::Stamp, step: &crate::plan::StepId, reason: &str) {
+        let _ = (state, now, step, reason);
+    }
     /// Whether it is told of seconds: a thousand runs that nobody looks at need not wake a thousand times.
     fn counts_seconds(&self) -> bool {
         true
@@ -154,6 +158,7 @@ enum Message {
     Reply { ask: Ask, reply: Reply },
     Wish { command: Command, by: String, answer: oneshot::Sender<Result<(), WishError>> },
     Peek(Peek),
+    Waits { step: crate::plan::StepId, reason: String },
     NobodyAnswers,
     Stop,
 }
@@ -373,17 +378,27 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let mut answers = Answers::new();
         let mut peeks = Vec::new();
+        let mut waits = BTreeMap::new();
+        // Words alone lead to no decision.
+        let decides = !messages.iter().all(|message| matches!(message, Message::Waits { .. }));
         let mut all = saga::Advance::default();
         for message in messages {
             let now = self.parts.clock.moment();
             let received = match message {
                 Message::Reply { ask, reply } => {
                     self.looks.0.remove(&ask);
+                    if matches!(ask, Ask::Act { .. }) {
+                        waits.remove(ask.step());
+                    }
                     saga::receive(&self.state, &mut self.session, &ask, reply, &now)
                 }
                 Message::Peek(peek) => {
                     peeks.push(peek);
                     Vec::new()
+                }
+                Message::Waits { step, reason } => {
+                    waits.insert(step, reason);
+                    continue;
                 }
                 Message::NobodyAnswers => {
                     if self.parts.patience == Patience::Gates {
@@ -408,9 +423,23 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             };
             self.advance(received, &now, &mut all)?;
         }
-        self.commit(all, answers).await?;
+        if decides {
+            self.commit(all, answers).await?;
+        }
+        self.tell_waits(&waits);
         peeks.into_iter().for_each(|peek| peek(&self.state));
         Ok(())
+    }
+
+    /// Tells whoever watches what attempts wait for.
+    fn tell_waits(&mut self, waits: &BTreeMap<crate::plan::StepId, String>) {
+        if waits.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        for observer in &mut self.parts.observers {
+            waits.iter().for_each(|(step, reason)| observer.waits(&self.state, &now, step, reason));
+        }
     }
 
     async fn step(&mut self, received: Vec<Vec<What>>, answers: Answers) -> Result<(), DriveError> {

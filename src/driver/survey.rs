@@ -17,9 +17,9 @@ use super::world::World;
 use crate::action::{Call, Foreseen, Need};
 use crate::check::Look;
 use crate::journal::Bodies;
-use crate::plan::recorded::{Definition, Operation, Step};
-use crate::plan::{StepId, template};
-use crate::saga::{Answer, Finding, Glance, Purpose, State, Verdict, described, place};
+use crate::plan::recorded::{Compensate, Definition, Operation, Step};
+use crate::plan::{StepId, catalog, template};
+use crate::saga::{Answer, Direction, Finding, Glance, Purpose, State, Verdict, described, place};
 use crate::transport::Stop;
 
 /// How long one check may take: somebody waits in front of a screen.
@@ -62,6 +62,12 @@ impl<W: World> Survey<W> {
         Self { world, renderer, missing, limit: LOOK_MAX }
     }
 
+    /// The same with more time for each check.
+    #[must_use]
+    pub fn patient(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
     /// The secrets that could not be had.
     pub fn missing(&self) -> &[SecretError] {
         &self.missing
@@ -79,21 +85,42 @@ impl<W: World> Survey<W> {
         named.collect()
     }
 
-    /// Whether there is what a step's action needs and what can be asked for beforehand: rights, by and large. Changes
+    /// Whether there is what a step's actions need, in both directions, and what can be asked for beforehand: rights, by
+    /// and large. Changes
     /// nothing. May be dropped.
     pub async fn needs(&self, state: &State, step: &Step) -> Vec<Need> {
-        let unknown = |what: &str, why: String| vec![Need { what: what.to_owned(), met: Err(why) }];
-        let Some(operation) = &step.forward else { return Vec::new() };
-        let what = described(operation);
-        match self.rendered_probe(state, step, operation) {
-            Ok(call) => {
-                let limit = call.timeout;
-                let asked = tokio::time::timeout(limit + GRACE, self.world.needs(call));
-                asked.await.unwrap_or_else(|_| unknown(&what, late(limit).reason))
-            }
-            // Reported with the secrets, or not known before a step has run.
-            Err(_) => Vec::new(),
+        let back = match &step.compensate {
+            Compensate::Action(operation) => Some(operation),
+            Compensate::Inverse | Compensate::Nothing | Compensate::Irreversible(_) => None,
+        };
+        let both = [(Direction::Forward, step.forward.as_ref()), (Direction::Compensation, back)];
+        let mut all = Vec::new();
+        for (direction, operation) in both {
+            let Some(operation) = operation else { continue };
+            // What cannot be rendered is reported with the secrets, or is not known before a step has run.
+            let Ok(call) = self.rendered_call(state, step, direction, operation) else { continue };
+            let limit = call.timeout;
+            let asked = tokio::time::timeout(limit + GRACE, self.world.needs(call));
+            all.extend(
+                asked.await.unwrap_or_else(|_| {
+                    vec![Need { what: described(operation), met: Err(late(limit).reason) }]
+                }),
+            );
         }
+        all
+    }
+
+    /// A call that only looks, of the action in one direction.
+    fn rendered_call(
+        &self,
+        state: &State,
+        step: &Step,
+        direction: Direction,
+        operation: &Operation,
+    ) -> Result<Call, String> {
+        self.has_secrets(state, operation)?;
+        let call = self.renderer.call(state, step, direction, 0).map_err(|why| self.masked(&why))?;
+        Ok(Call { timeout: call.timeout.min(self.limit), ..call })
     }
 
     /// Looks at everything at once, at most `LOOKS_MAX` checks at a time; the findings stand in the order of the
@@ -161,7 +188,17 @@ impl<W: World> Survey<W> {
                 let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call.clone()));
                 asked.await.unwrap_or_else(|_| unseen(late(call.timeout)))
             }
-            Err(why) => unseen(Answer::new(Verdict::Unknown, why)),
+            Err(why) => {
+                let answer = Answer::new(Verdict::Unknown, why);
+                let diff = match self.rendered_without_what_comes(state, recorded, operation) {
+                    Some(call) => {
+                        let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call));
+                        asked.await.map_or_else(|_| String::new(), |foreseen| foreseen.diff)
+                    }
+                    None => String::new(),
+                };
+                Foreseen { answer, diff }
+            }
         };
         let Foreseen { answer, diff } = answer;
         Finding { step, purpose, check, place, answer, diff }
@@ -169,22 +206,46 @@ impl<W: World> Survey<W> {
 
     /// The look, or why there is none.
     fn rendered(&self, state: &State, operation: &Operation) -> Result<Look, String> {
-        self.has_secrets(operation)?;
+        self.has_secrets(state, operation)?;
         let look = self.renderer.look(state, operation).map_err(|why| self.masked(&why))?;
         Ok(Look { timeout: look.timeout.min(self.limit), ..look })
     }
 
     /// The same for an action's own probe.
     fn rendered_probe(&self, state: &State, step: &Step, operation: &Operation) -> Result<Call, String> {
-        self.has_secrets(operation)?;
+        self.has_secrets(state, operation)?;
         let call = self.renderer.look_of_action(state, step).map_err(|why| self.masked(&why))?;
         Ok(Call { timeout: call.timeout.min(self.limit), ..call })
     }
 
-    fn has_secrets(&self, operation: &Operation) -> Result<(), String> {
-        let wanted = template::secrets_of_operation(operation);
-        let missing = self.missing.iter().find(|missing| wanted.contains(&missing.name));
-        missing.map_or(Ok(()), |missing| Err(missing.to_string()))
+    /// The same without the fields that an earlier step has still to put out, for an action that can say what it would
+    /// change without them.
+    fn rendered_without_what_comes(&self, state: &State, step: &Step, operation: &Operation) -> Option<Call> {
+        let entry = catalog::find(catalog::Kind::Action, &operation.name)?;
+        let mut known = operation.clone();
+        for field in entry.fields.iter().filter(|field| field.comes_later) {
+            known.fields.remove(field.name);
+        }
+        if known == *operation {
+            return None;
+        }
+        let step = Step { forward: Some(known.clone()), ..step.clone() };
+        self.rendered_probe(state, &step, &known).ok()
+    }
+
+    fn has_secrets(&self, state: &State, operation: &Operation) -> Result<(), String> {
+        self.lacks(state, operation).map_or(Ok(()), |missing| Err(missing.to_string()))
+    }
+
+    /// A secret that an operation, or the broker that it names, needs and that cannot be had.
+    pub fn lacks(&self, state: &State, operation: &Operation) -> Option<&SecretError> {
+        let mut wanted = template::secrets_of_operation(operation);
+        let broker = operation.fields.get("broker").and_then(serde_json::Value::as_str);
+        let broker = broker.and_then(|name| state.definition.brokers.get(name));
+        if let Some(password) = broker.and_then(|broker| broker.password.clone()) {
+            wanted.extend(template::secrets_in(&password.into()));
+        }
+        self.missing.iter().find(|missing| wanted.contains(&missing.name))
     }
 
     fn masked(&self, text: &str) -> String {

@@ -34,6 +34,15 @@ impl Manifest {
         }
     }
 
+    /// Whether it is a Secret with its values in it: base64 hides nothing.
+    pub fn has_values_in_clear(&self) -> bool {
+        let filled = |part: &str| {
+            let values = self.value.get(part).and_then(Value::as_object).into_iter().flatten();
+            values.into_iter().any(|(_, value)| !matches!(value, Value::Null) && value != "")
+        };
+        self.kind == "Secret" && self.group().is_empty() && (filled("data") || filled("stringData"))
+    }
+
     /// The group of its kind; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
@@ -214,6 +223,17 @@ mod tests {
         assert_eq!(value["s"], "1");
         assert_eq!(value["more"], serde_json::json!({ "x": 1, "y": 2 }));
         assert!(value.get("status").is_none() && value["metadata"].get("creationTimestamp").is_none());
+    }
+
+    #[test]
+    fn a_secret_is_in_clear_when_it_has_values() {
+        let clear = |more: &str| {
+            let text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: a }}\n{more}");
+            read(text.as_bytes()).unwrap()[0].has_values_in_clear()
+        };
+        assert!(clear("data: { k: dg== }\n") && clear("stringData: { j: '', k: v }\n"));
+        assert!(!clear("type: kubernetes.io/tls\n") && !clear("data: {}\nstringData: { k: '' }\n"));
+        assert!(!read(MAP.as_bytes()).unwrap()[0].has_values_in_clear());
     }
 
     #[test]

@@ -190,7 +190,7 @@ fn rules(entry: &Entry) -> Vec<String> {
 
 /// A value as it may stand in a plan: one of our own, or as the schema shows it.
 fn example(field: &Field, property: &Value) -> Option<String> {
-    let list = matches!(field.kind, catalog::FieldType::TextArray);
+    let list = matches!(field.kind, catalog::FieldType::TextArray | catalog::FieldType::TextSet);
     let fits = |name: &str, own: &str| name == field.name && own.starts_with('[') == list;
     if let Some((_, own)) = EXAMPLES.iter().find(|(name, own)| fits(name, own)) {
         return Some((*own).to_owned());

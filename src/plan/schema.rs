@@ -216,6 +216,10 @@ fn field_takes(field: &Field) -> Value {
             let texts = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
             (or_expression(texts), Some(json!(["systemctl", "is-active", "frigate"])))
         }
+        FieldType::TextSet => {
+            let texts = json!({ "type": "array", "items": { "type": "string" } });
+            (or_expression(texts), Some(json!(["front"])))
+        }
         FieldType::IntegerArray => {
             let status = json!({ "type": "integer", "minimum": 1, "maximum": 255 });
             (json!({ "type": "array", "items": status }), Some(json!([2])))

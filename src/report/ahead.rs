@@ -7,7 +7,7 @@ use super::human::{count, duration, wall};
 use super::shown::SHOWN_VERSION;
 use super::{Look, Tone, guard};
 use crate::plan::RunId;
-use crate::saga::{Ahead, Change, Claim, Does, Finding, StepAhead, Undo};
+use crate::saga::{Ahead, Change, Claim, Does, Finding, Purpose, StepAhead, Undo};
 
 /// What is known of the way ahead.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,7 @@ fn word(does: Does) -> (&'static str, Tone) {
 fn back(step: &StepAhead) -> Option<String> {
     let ledger = &step.ledger;
     let by = match ledger.undo {
+        Undo::Nothing if step.does == Does::Run => return Some("nothing of it has to be undone".to_owned()),
         Undo::Nothing | Undo::NotOurs => return None,
         Undo::Irreversible => {
             return Some(format!("cannot be undone: {}; from here on nothing before it can be", ledger.by));
@@ -129,6 +130,11 @@ pub fn ahead_text(outlook: &Outlook<'_>, look: &Look) -> String {
         step.takes.iter().map(takes).for_each(&mut below);
         if let Some(soak) = step.soak_ms {
             below(format!("soaks for {} of good time", duration(soak)));
+        }
+        for finding in findings.iter().filter(|f| f.step == step.step && f.purpose == Purpose::Verify) {
+            let reason = &finding.answer.reason;
+            let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+            below(format!("now: {}: {}{why}", finding.check, finding.answer.verdict));
         }
         back(step).into_iter().for_each(&mut below);
         let probed = findings.iter().filter(|finding| finding.step == step.step);

@@ -10,9 +10,10 @@ use super::step::{detail, shape};
 use super::words::{output, tally, why_cut};
 use super::{Asked, Context, Look};
 use crate::plan::StepId;
-use crate::plan::recorded::OnFailure;
+use crate::plan::recorded::{Compensate, OnFailure, Step};
 use crate::saga::{
-    Course, Direction, Door, GateState, Stamp, Standing, State, Status, Verdict, questions, reached, standing,
+    Course, Direction, Door, End, GateState, Stamp, Standing, State, Status, StepState, Verdict, questions,
+    reached, standing,
 };
 
 /// What is said when the command that was `asked` for stops, or when somebody asks how the run stands.
@@ -28,6 +29,10 @@ pub fn ending(state: &State, asked: Asked, look: &Look, context: &Context<'_>) -
     let causes = causes(state, &stands, context);
     if !causes.is_empty() {
         blocks.push(format!("Why:\n{}", causes.join("\n")));
+    }
+    let left = left(state);
+    if !left.is_empty() {
+        blocks.push(format!("Left where it is, for there is nothing to undo of it:\n{}", left.join("\n")));
     }
     blocks.push(super::systems_text(context.systems).trim_end().to_owned());
     if let Some(wake_ms) = context.wake_ms.filter(|_| stands == Standing::Open) {
@@ -52,6 +57,22 @@ fn named(steps: &[StepId]) -> String {
         Some((only, [])) => format!("step {only}"),
         Some((last, rest)) => format!("steps {} and {last}", rest.join(", ")),
     }
+}
+
+/// What a run that went all the way back has made and left: archives. What a compensation keeps, it has said.
+fn left(state: &State) -> Vec<String> {
+    if !matches!(state.end, Some(End::RolledBack { .. })) {
+        return Vec::new();
+    }
+    let steps = state.definition.steps.iter().zip(&state.steps);
+    let made = |step: &Step, found: &StepState| {
+        step.compensate == Compensate::Nothing && matches!(found.status, Status::Compensated)
+    };
+    let kept = steps.filter(|(step, found)| made(step, found)).filter_map(|(step, found)| {
+        let archive = found.outputs.as_ref()?.get("archive")?.as_str()?;
+        Some(guard::line(&format!("  the archive `{archive}` of step `{}`", step.id)))
+    });
+    kept.collect()
 }
 
 /// How a run stands, in a sentence or two.

@@ -11,7 +11,7 @@ use super::bars::{Bars, Lines, Mark, Said};
 use super::canvas::AskSize;
 use super::human::{clock, count};
 use super::plain::{columns, widest};
-use super::step::{bar, in_motion, tone, word};
+use super::step::{bar, detail, in_motion, tone, word};
 use super::words::{Weight, line};
 use super::{Level, Look, Reporter, Tone, guard};
 use crate::plan::StepId;
@@ -27,6 +27,8 @@ pub struct Terminal {
     zone: TimeZone,
     /// Good samples that are not recorded yet.
     tails: BTreeMap<StepId, Tail>,
+    /// What attempts in flight wait for, until something happens to their step.
+    waits: BTreeMap<StepId, String>,
     /// The steps that the bars tell of.
     told: BTreeSet<StepId>,
 }
@@ -35,11 +37,14 @@ pub struct Terminal {
 /// drawn is cut to the width; what went wrong is wrapped instead.
 pub fn terminal(out: Box<dyn Write + Send>, size: AskSize, look: Look, zone: TimeZone) -> Terminal {
     let bars = Bars::new(out, size);
-    Terminal { bars, look, zone, tails: BTreeMap::new(), told: BTreeSet::new() }
+    Terminal { bars, look, zone, tails: BTreeMap::new(), waits: BTreeMap::new(), told: BTreeSet::new() }
 }
 
 impl Reporter for Terminal {
     fn event(&mut self, state: &State, event: &Event) {
+        if let Some(step) = event.what.step() {
+            self.waits.remove(step);
+        }
         let words = line(state, event);
         let told_before = event.what.step().is_some_and(|step| self.told.contains(step));
         let bars = self.moving(state, &event.at);
@@ -68,6 +73,11 @@ impl Reporter for Terminal {
 
     fn tails(&mut self, tails: &BTreeMap<StepId, Tail>) {
         self.tails.clone_from(tails);
+    }
+
+    fn waits(&mut self, _state: &State, _now: &Stamp, step: &StepId, reason: &str) {
+        // Drawn with the next second: a question may stand on the last line.
+        self.waits.insert(step.clone(), guard::line(reason));
     }
 
     fn tick(&mut self, state: &State, now: &Stamp) {
@@ -146,7 +156,10 @@ impl Terminal {
     fn one(&self, state: &State, place: usize, now: &Stamp, widest: usize, width: usize) -> Said {
         let (step, found) = (&state.definition.steps[place], &state.steps[place]);
         let word = word(state, place);
-        let said = bar(state, place, self.tails.get(&step.id), now);
+        let mut said = bar(state, place, self.tails.get(&step.id), now);
+        if let Some(reason) = self.waits.get(&step.id) {
+            said = format!("{}: waits for {reason}", detail(state, place, now));
+        }
         let mark = match &found.status {
             Status::AwaitingApproval => Mark::Asks,
             Status::Pending | Status::Retrying { .. } | Status::CompensationRetrying { .. } => Mark::Waits,

@@ -41,6 +41,9 @@ pub struct Soaking {
     /// The last sample that was not inconclusive: from there on nobody knows how it was.
     #[serde(default)]
     pub last_watched: Option<Stamp>,
+    /// The first good sample since which nothing bad was seen and the way back was not lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<Stamp>,
     /// The last sample of any kind.
     pub last_sample: Option<Stamp>,
     /// Time that nobody watched and that must not be: `on_gap = "fail"`.
@@ -126,6 +129,7 @@ impl Soaking {
             inconclusive: 0,
             last_good: None,
             last_watched: None,
+            healthy_since: None,
             last_sample: None,
             gap_ms: None,
             ready_lost: None,
@@ -138,6 +142,12 @@ impl Soaking {
     /// Good time in milliseconds, with what is not saved yet.
     pub fn healthy_ms(&self, tail: &Tail) -> u64 {
         self.good_ms.saturating_add(tail.good_ms)
+    }
+
+    /// Since when nothing bad was seen, with what is not saved yet; a gap before the first save after a bad sample makes
+    /// it later, never earlier.
+    pub fn healthy_since(&self, tail: &Tail) -> Option<Stamp> {
+        self.healthy_since.or_else(|| tail.last.map(|last| last.before_ms(tail.good_ms)))
     }
 
     /// Good time that is still needed, in milliseconds. 0 does not mean that it passes: see [`Soaking::stand`].
@@ -200,6 +210,7 @@ impl Soaking {
         self.good += good;
         self.good_ms += good_ms;
         self.consecutive = 0;
+        self.healthy_since = self.healthy_since.or_else(|| Some(last.before_ms(good_ms)));
         self.last_good = Some(last);
         self.last_watched = Some(last);
         self.last_sample = Some(last);
@@ -219,6 +230,7 @@ impl Soaking {
             Sample::Bad => {
                 self.bad += 1;
                 self.consecutive = self.consecutive.saturating_add(1);
+                self.healthy_since = None;
                 self.last_good = None;
                 self.last_watched = Some(at);
             }
@@ -226,6 +238,7 @@ impl Soaking {
             Sample::Good => {
                 self.good += 1;
                 self.consecutive = 0;
+                self.healthy_since = self.healthy_since.or(Some(at));
                 self.last_good = Some(at);
                 self.last_watched = Some(at);
             }
@@ -235,6 +248,7 @@ impl Soaking {
     /// The way back no longer works: time stands still, and is no gap.
     pub(super) fn lost(&mut self, answers: &[Answer], at: Stamp) {
         self.ready_lost = Some(answers.to_vec());
+        self.healthy_since = None;
         self.last_good = None;
         self.last_watched = None;
         self.last_sample = Some(at);
@@ -319,6 +333,27 @@ mod tests {
 
     fn tail(good: u64, good_ms: u64, last: u64) -> Tail {
         Tail { good, good_ms, last: Some(at(last)), memory: Memory::default() }
+    }
+
+    #[test]
+    fn healthy_since_is_the_first_good_sample_after_the_last_bad_one() {
+        let answer = |verdict| Answer::new(verdict, "");
+        let (none, memory) = (Tail::default(), Memory::default());
+        let mut soak = Soaking::began(at(0));
+        assert_eq!(soak.healthy_since(&none), None);
+        assert_eq!(soak.healthy_since(&tail(3, 10 * MINUTE, 12)), Some(at(2)), "before anything is saved");
+        soak.saved(3, 10 * MINUTE, at(12), &memory);
+        soak.saved(2, 10 * MINUTE, at(22), &memory);
+        assert_eq!(soak.healthy_since(&tail(1, 5 * MINUTE, 27)), Some(at(2)));
+        soak.sampled(None, &[answer(Verdict::Unknown)], at(27), &memory);
+        assert_eq!(soak.healthy_since(&none), Some(at(2)), "nobody knows that it was ill");
+        soak.sampled(None, &[answer(Verdict::Absent)], at(32), &memory);
+        assert_eq!(soak.healthy_since(&none), None);
+        soak.sampled(None, &[answer(Verdict::Holds)], at(37), &memory);
+        soak.saved(1, 5 * MINUTE, at(42), &memory);
+        assert_eq!(soak.healthy_since(&none), Some(at(37)));
+        soak.lost(&[], at(47));
+        assert_eq!(soak.healthy_since(&none), None);
     }
 
     #[test]

@@ -108,6 +108,26 @@ pub fn place(operation: &Operation) -> String {
 
 /// An operation in a few words: its name and its first telling field, templates as they stand, secrets never resolved.
 pub fn described(operation: &Operation) -> String {
+    let text = |key: &str| {
+        operation.fields.get(key).map(|value| match value {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    // A system of many parts is told by the part.
+    let part = match operation.name.split('.').next() {
+        Some("mqtt") => ["topic", "available", "prefix"].iter().find_map(|key| text(key)),
+        Some("lxc" | "vm") => text("vmid").zip(text("host")).map(|(vmid, host)| format!("{vmid} on {host}")),
+        Some("kubernetes" | "gpu") => {
+            ["deployment", "statefulset", "daemonset", "service", "pod", "object", "node"]
+                .iter()
+                .find_map(|key| text(key))
+        }
+        _ => None,
+    };
+    if let Some(part) = part {
+        return format!("{}: {part}", operation.name);
+    }
     let telling = ["argv", "script", "script_file", "path", "url", "address", "name", "host"];
     let field = telling.iter().find_map(|name| operation.fields.get(*name));
     match field {

@@ -35,6 +35,12 @@ impl Stamp {
         let (wall_ms, up_ms) = (self.wall_ms.saturating_add_unsigned(ms), self.up_ms.saturating_add(ms));
         Stamp { wall_ms, up_ms, ..*self }
     }
+
+    /// The moment so many milliseconds before this one, if nothing was done to the clocks.
+    pub(super) fn before_ms(&self, ms: u64) -> Stamp {
+        let (wall_ms, up_ms) = (self.wall_ms.saturating_sub_unsigned(ms), self.up_ms.saturating_sub(ms));
+        Stamp { wall_ms, up_ms, ..*self }
+    }
 }
 
 /// A stretch of time that was asked for at some moment. It never takes longer than its length.

@@ -43,7 +43,7 @@ pub use capture::{CAPTURE_MAX, LOG_MAX, TAIL_LINES_MAX, TAIL_MAX};
 pub use harmless::harmless;
 pub use launch::GRACE;
 #[cfg(feature = "serve")]
-pub use notice::Notice;
+pub use notice::{BrokerPlace, Notice, topic_for_notices};
 pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};
 pub use stop::{Stop, StopSender};
 
@@ -65,6 +65,8 @@ pub(crate) use mqtt::{
     Broker as MqttBroker, Message as MqttMessage, MqttError, Session as MqttSession, Watched as MqttWatched,
     check_filter, check_topic,
 };
+#[cfg(feature = "serve")]
+pub(crate) use mqtt::{Standing as MqttStanding, Will as MqttWill};
 pub(crate) use process::signal_name;
 pub(crate) use proxmox::{
     Archive, Change as ContainerChange, Config as ContainerConfig, Container, GuestCommand, GuestEnd,
@@ -145,6 +147,12 @@ struct Shared {
 }
 
 impl Transport {
+    /// The journal's name.
+    #[cfg(feature = "serve")]
+    pub(crate) fn journal(&self) -> &str {
+        &self.0.options.journal
+    }
+
     /// Makes the folders, clears what a killed process left (scripts, ssh masters and their folders).
     ///
     /// Only the process that holds the journal may open it: it ends masters it did not start. Blocks for the time

@@ -7,6 +7,8 @@
     reason = "shared by several test binaries"
 )]
 
+pub mod estate;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

@@ -216,7 +216,16 @@ async fn what_the_server_refuses_changes_nothing() {
             format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: s }}\ndata: {{ k: {long} }}\n"),
             "1048576 bytes",
         ),
+        (
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: s }}\ndata: {{ k: {} }}\n",
+                "x".repeat(10 << 20)
+            ),
+            "limit is",
+        ),
         (MAP.to_owned(), "a second time"),
+        // One of them names the namespace that the other is given.
+        (MAP.replace("name: a", &format!("name: a, namespace: {}", scene.ns.name)), "is wanted twice"),
         ("x: [".to_owned(), "no YAML"),
     ] {
         let text = with(&object);
@@ -233,9 +242,21 @@ async fn what_the_server_refuses_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_that_cannot_come_says_why() {
-    let Some((scene, _)) = played("why") else { return };
+    let Some((scene, cluster)) = played("why") else { return };
     let gpu = "resources: { limits: { nvidia.com/gpu: '8' } }";
     let claim = "volumes: [{ name: v, persistentVolumeClaim: { claimName: none } }], ";
+    // A volume that is bound, on a node that is not there.
+    let name = format!("{}-elsewhere", scene.ns.name);
+    let volume = format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{ name: elsewhere }}\nspec: {{ accessModes: [ReadWriteOnce], \
+         storageClassName: '', volumeName: {name}, resources: {{ requests: {{ storage: 1Gi }} }} }}\n"
+    );
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{ name: {name} }}\nspec: {{ accessModes: [ReadWriteOnce], capacity: \
+         {{ storage: 1Gi }}, persistentVolumeReclaimPolicy: Retain, storageClassName: '', local: {{ path: /data }}, nodeAffinity: \
+         {{ required: {{ nodeSelectorTerms: [{{ matchExpressions: [{{ key: kubernetes.io/hostname, operator: In, values: \
+         [elsewhere] }}] }}] }} }} }}\n"
+    ));
     for (name, text, words) in [
         (
             "gpu",
@@ -262,6 +283,11 @@ async fn a_rollout_that_cannot_come_says_why() {
             ),
             "its last lines: no config",
         ),
+        (
+            "elsewhere",
+            format!("{volume}---\n{}", deployment("elsewhere", "", &claim.replace("none", "elsewhere"), "")),
+            "node(s) didn't match PersistentVolume's node affinity",
+        ),
         ("class", deployment("class", "", "runtimeClassName: none, ", ""), "RuntimeClass \"none\" not found"),
         ("claim", deployment("claim", "", claim, ""), "claim `none` is not there"),
     ] {
@@ -273,8 +299,12 @@ async fn a_rollout_that_cannot_come_says_why() {
         assert_eq!(class, FailureClass::Permanent);
         assert!(trace.tail.contains("waits: Deployment"), "{}", trace.tail);
         scene.undo(name, &text, &pre_image).await;
-        assert!(scene.objects().is_empty(), "{name}");
+        let left: Vec<String> = scene.objects().into_keys().collect();
+        let kept = if name == "elsewhere" { vec!["PersistentVolumeClaim elsewhere"] } else { Vec::new() };
+        assert_eq!(left, kept, "{name}");
+        scene.ns.kubectl("delete pvc elsewhere --ignore-not-found").expect(0);
     }
+    cluster.kubectl(&format!("delete pv {name} --wait=false")).expect(0);
     // What only takes its time is waited for, and is no failure of ours when the time is over.
     let text = deployment("slow", &failing("never-ready"), "", "");
     let mut call = scene.call("slow", 1, &text, json!({}));

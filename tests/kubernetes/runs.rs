@@ -87,6 +87,94 @@ fn manifests_are_recorded_checked_and_built() {
     assert!(scene.objects().is_empty());
 }
 
+/// Values of Secrets are in no file of the state folder, whatever is tried with them.
+#[test]
+fn secrets_are_not_recorded_and_manifests_that_hold_them_are_refused() {
+    let Some((lab, scene)) = scene("secrets") else { return };
+    let name = &scene.ns.name;
+    plan(&lab, Cluster::shared().unwrap().kubeconfig(), name, "");
+    lab.write("p/m/a.yaml", MAP);
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: { name: login, labels: { app: web } }\ntype: kubernetes.io/basic-auth\n";
+    lab.write("p/m/s.yaml", &format!("{secret}stringData: {{ password: hunter2-clear }}\n"));
+    for words in ["validate p/p.toml", "plan p/p.toml", "apply p/p.toml"] {
+        let said = lab.expect(2, words).text();
+        for words in
+            ["secret-in-manifest", "`s.yaml` has Secret login with its values", "secrets = { \"login\" = {"]
+        {
+            assert!(said.contains(words), "{words}\n{said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    // Without values it says the type and the labels; the step fills it in.
+    lab.write("p/m/s.yaml", secret);
+    let more = format!(
+        ", secrets = {{ \"{name}/login\" = {{ username = \"frigate\", password = \"{{{{ secrets.login }}}}\" }} }}"
+    );
+    plan(&lab, Cluster::shared().unwrap().kubeconfig(), name, &more);
+    let with = fs::read_to_string(lab.path("p/p.toml")).unwrap();
+    lab.plan(
+        "p",
+        &with.replace("[clusters.home]", "[secrets]\nlogin = { env = \"LOGIN\" }\n[clusters.home]"),
+    );
+    let run = |words: &str| {
+        let mut command = lab.command(words);
+        command.env("LOGIN", "hunter2-value");
+        lab.begin(command).end().expect(0)
+    };
+    for words in ["plan p/p.toml", "apply p/p.toml"] {
+        assert!(!run(words).text().contains("hunter2"), "{words}");
+    }
+    let field = |path: &str| scene.ns.field("secret login", path);
+    assert_eq!(field(".data.password"), "aHVudGVyMi12YWx1ZQ==");
+    assert_eq!(
+        (field(".type"), field(".metadata.labels.app")),
+        ("kubernetes.io/basic-auth".to_owned(), "web".to_owned())
+    );
+    run("rollback p");
+    assert!(scene.objects().is_empty());
+    for secret in ["hunter2", "aHVudGVyMi", "aHVudGVyMi12YWx1ZQ"] {
+        for path in walk(&lab.state()) {
+            let bytes = fs::read(&path).unwrap();
+            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "{secret} is in {}", path.display());
+        }
+    }
+}
+
+/// Every file below a folder.
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => all.extend(walk(&entry.path())),
+            kind if kind.is_file() => all.push(entry.path()),
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Whoever watches sees what is waited for while it is waited for, not only when it has failed.
+#[test]
+fn what_a_rollout_waits_for_is_said_while_it_waits() {
+    let Some((lab, scene)) = scene("live") else { return };
+    plan(&lab, Cluster::shared().unwrap().kubeconfig(), &scene.ns.name, "");
+    let gpu = "resources: { limits: { nvidia.com/gpu: '8' } }";
+    lab.write("p/m/a.yaml", &deployment("web", "", "", gpu));
+    let mut going = lab.start("apply p/p.toml");
+    super::support::sshd::until("it says what it waits for", || {
+        let said = going.out();
+        said.lines().any(|line| {
+            line.contains("  waits  ")
+                && line.contains("0/1 pods ready; pod web-")
+                && line.contains("Insufficient nvidia.com/gpu")
+        })
+    });
+    assert!(!going.ends_within(Duration::ZERO), "it still waits");
+    scene.ns.kubectl("patch deployment web --type=json -p [{\"op\":\"remove\",\"path\":\"/spec/template/spec/containers/0/resources/limits\"}]").expect(0);
+    going.end().expect(0);
+}
+
 /// What is there before: somebody else's.
 fn theirs(ns: &Namespace) {
     ns.apply(&format!(

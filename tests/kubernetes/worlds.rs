@@ -6,6 +6,7 @@ use std::time::Duration;
 use runner::saga::{CutCause, FailureClass, Verdict};
 use serde_json::json;
 
+use super::support::cluster::Cluster;
 use super::support::sshd::until;
 use super::support::world::{acted, cut, failed};
 use super::{MAP, Scene, deployment, failing, played};
@@ -87,6 +88,48 @@ async fn a_wait_survives_the_server_and_sees_what_others_do() {
     over.ns.kubectl("delete deployment gone").expect(0);
     let (_, message, _) = failed(act.await.unwrap());
     assert!(message.contains("somebody has deleted it"), "{message}");
+}
+
+/// The server itself ends and begins again: once while objects are applied, and once while their rollout is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_itself_begins_again_in_the_middle_of_it() {
+    if played("shared").is_none() {
+        return;
+    }
+    // One of its own: everybody on it feels that.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().unwrap()));
+    let scene = Scene::over(cluster.kubeconfig(), cluster.namespace("again"));
+    let all: String = (0..120)
+        .map(|number| {
+            format!(
+                "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: m{number} }}\ndata: {{ k: v }}\n"
+            )
+        })
+        .collect();
+    let text = format!("{}{all}", deployment("slow", "annotations: { testbed.runner/delay: 6s }", "", ""));
+    let pre_image = scene.pre_image("a", &text).await;
+    let act =
+        tokio::spawn(scene.world.actions.act(scene.call("a", 1, &text, json!({ "give_up_after": "1m" }))));
+    let maps = |scene: &Scene| scene.ns.kubectl("get configmaps -o name").out.lines().count();
+    until("some are applied, and not all", || maps(&scene) > 20);
+    cluster.restart().unwrap();
+    until("its pod is there", || scene.ns.kubectl("get pods -o name").out.contains("slow"));
+    let waits = !act.is_finished();
+    cluster.restart().unwrap();
+    let (outputs, trace) = acted(act.await.unwrap());
+    println!("it waited at the second one: {waits}; {}", trace.tail);
+    assert_eq!(outputs["node"], "gpu-1", "{outputs:?}");
+    assert_eq!(maps(&scene), 121);
+    assert_eq!(scene.probe("a", &text).await.verdict, Verdict::Holds);
+    let back = {
+        let mut call = scene.call("a", 1, &text, json!({}));
+        call.key.direction = runner::saga::Direction::Compensation;
+        tokio::spawn(scene.world.actions.undo(call, pre_image))
+    };
+    until("some are gone, and not all", || maps(&scene) < 100);
+    cluster.restart().unwrap();
+    acted(back.await.unwrap());
+    assert!(scene.objects().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

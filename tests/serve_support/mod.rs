@@ -49,7 +49,8 @@ impl Serve {
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let Some(address) = line.trim().strip_prefix("http://").and_then(|at| at.parse().ok()) else {
+        let at = line.trim().split_once("://").map_or("", |(_, at)| at);
+        let Ok(address) = at.parse() else {
             let mut error = String::new();
             child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("it does not say where it answers: {line:?} {error}");
@@ -80,6 +81,19 @@ impl Serve {
         let mut error = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
         (self.child.wait().unwrap().code(), error)
+    }
+
+    /// Waits until it ends by itself; the exit code, and what it said.
+    #[track_caller]
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let mut code = None;
+        until("it ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        let mut error = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        (code.unwrap().code(), error)
     }
 
     /// Sends these bytes and reads to the end.

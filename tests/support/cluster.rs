@@ -38,6 +38,8 @@ struct Played {
 pub struct Namespace {
     cluster: &'static Cluster,
     pub name: String,
+    /// Another handle deletes it.
+    lent: bool,
 }
 
 /// Something that was told to fail, until this is dropped.
@@ -143,13 +145,19 @@ impl Cluster {
         ran(self.command(words), "")
     }
 
+    /// Applies manifests of the whole cluster.
+    #[track_caller]
+    pub fn apply(&self, manifests: &str) -> Ran {
+        ran(self.command("apply --server-side --field-manager=test -f -"), manifests).expect(0)
+    }
+
     /// A new namespace whose name begins so.
     pub fn namespace(&'static self, name: &str) -> Namespace {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}-{}-{number}", std::process::id());
         self.kubectl(&format!("create namespace {name}")).expect(0);
-        Namespace { cluster: self, name }
+        Namespace { cluster: self, name, lent: false }
     }
 
     /// Asks the played one for something; a refusal comes back as its words.
@@ -214,6 +222,11 @@ impl Drop for Cluster {
 }
 
 impl Namespace {
+    /// Another handle of it, which does not delete it.
+    pub fn again(&self) -> Self {
+        Self { cluster: self.cluster, name: self.name.clone(), lent: true }
+    }
+
     /// `kubectl` with these words in this namespace.
     pub fn kubectl(&self, words: &str) -> Ran {
         self.kubectl_in(words, "")
@@ -284,6 +297,9 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.lent {
+            return;
+        }
         self.cluster.kubectl(&format!("delete namespace {} --wait=false", self.name));
     }
 }

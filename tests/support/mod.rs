@@ -12,9 +12,12 @@
 #[cfg(feature = "demo")]
 pub mod both;
 pub mod cluster;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod http;
 pub mod lab;
 pub mod mosquitto;
+pub mod names;
 pub mod player;
 pub mod proxmox;
 pub mod pty;

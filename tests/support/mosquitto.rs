@@ -34,6 +34,11 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one, or says loudly why not.
     pub fn start() -> Option<Self> {
+        Self::start_with(RIGHTS)
+    }
+
+    /// The same with these users and rights.
+    pub fn start_with(rights: &[(&str, &str)]) -> Option<Self> {
         if !Path::new(MOSQUITTO).exists() {
             super::skip::skip("there is no mosquitto on this machine: apt-get install mosquitto");
             return None;
@@ -42,7 +47,7 @@ impl Mosquitto {
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut acl = String::new();
         let mut passwords = String::new();
-        for (user, right) in RIGHTS {
+        for (user, right) in rights {
             acl.push_str(&format!("user {user}\ntopic {right}\n\n"));
             passwords.push_str(&format!("{user}:{PASSWORD}\n"));
         }
@@ -63,27 +68,36 @@ impl Mosquitto {
             path("server.key"),
         );
         fs::write(path("config"), config).unwrap();
-        let log = fs::File::create(path("log")).unwrap();
-        let process = Command::new(MOSQUITTO)
-            .args(["-c", &path("config")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .spawn()
-            .unwrap();
+        let process = spawn(&folder);
         let mosquitto = Self { folder, port, tls_port, ca, process };
+        mosquitto.until_it_answers();
+        Some(mosquitto)
+    }
+
+    fn until_it_answers(&self) {
         let since = Instant::now();
-        for port in [port, tls_port] {
+        for port in [self.port, self.tls_port] {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
                 assert!(
                     since.elapsed() < Duration::from_secs(20),
                     "mosquitto does not come up: {}",
-                    mosquitto.log()
+                    self.log()
                 );
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        Some(mosquitto)
+    }
+
+    /// Ends it; everything that it retained is forgotten.
+    pub fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again, at the same ports, after [`stop`](Self::stop).
+    pub fn again(&mut self) {
+        self.process = spawn(&self.folder);
+        self.until_it_answers();
     }
 
     pub fn port(&self) -> u16 {
@@ -113,6 +127,18 @@ impl Drop for Mosquitto {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+fn spawn(folder: &TempDir) -> Child {
+    let log = fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    Command::new(MOSQUITTO)
+        .arg("-c")
+        .arg(folder.path().join("config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap()
 }
 
 fn free() -> u16 {

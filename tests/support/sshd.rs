@@ -141,14 +141,21 @@ impl Sshd {
 
     /// Cuts every connection: kills the processes that serve them, and not what they run.
     pub fn cut(&self) {
+        self.cutter()();
+    }
+
+    /// What cuts every connection, for who does not hold the server.
+    pub fn cutter(&self) -> impl Fn() + Send + Sync + 'static {
         let own = self.process.as_ref().unwrap().id();
-        until("all connections are cut", || {
-            let serving = serving(own);
-            for pid in &serving {
-                kill("KILL", *pid);
-            }
-            serving.is_empty()
-        });
+        move || {
+            until("all connections are cut", || {
+                let serving = serving(own);
+                for pid in &serving {
+                    kill("KILL", *pid);
+                }
+                serving.is_empty()
+            });
+        }
     }
 
     /// The machine is there and says nothing more: connections are taken by its kernel, and nobody answers.

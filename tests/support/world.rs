@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runner::action::{Actions, Call};
+use runner::action::{Actions, Call, Tell};
 use runner::check::{Checks, Look};
 use runner::plan::recorded::{Broker, Host, Operation, Places};
 use runner::plan::{PlanName, RunId, StepId};
@@ -81,6 +81,7 @@ impl World {
             redactor: Redactor::new(&self.secrets),
             secret: false,
             stop: Stop::never(),
+            tell: Tell::default(),
         }
     }
 

@@ -169,8 +169,10 @@ async fn applied(
         let standing = rollout::look(&kube, &wanted).await.map_err(|error| Halt::of(&error, true))?;
         return Ok(standing.outputs);
     }
-    let rolled =
-        rollout::wait(&kube, &wanted, asked.give_up_after, |reason| log.say(&format!("waits: {reason}")));
+    let rolled = rollout::wait(&kube, &wanted, asked.give_up_after, |reason| {
+        log.say(&format!("waits: {reason}"));
+        call.tell.waits(reason, &call.redactor);
+    });
     match rolled.await.map_err(|error| Halt::of(&error, true))? {
         Rolled::Out(outputs) => Ok(outputs),
         Rolled::Never(why) => Err(Halt::permanent(format!("it is applied and cannot be rolled out: {why}"))),

@@ -130,7 +130,7 @@ pub(super) fn of_claim(claim: &Value, events: &[Value]) -> Option<Cause> {
 }
 
 /// The addresses that a Service asks for.
-pub(super) fn pinned(service: &Value) -> Vec<String> {
+pub(crate) fn pinned(service: &Value) -> Vec<String> {
     /// MetalLB (older and newer), kube-vip, Cilium; facts/migration.md 7.
     const ANNOTATIONS: &[&str] = &[
         "metallb.universe.tf/loadBalancerIPs",

@@ -14,7 +14,7 @@ use super::MANAGER;
 use super::object::{Named, is_going, reach};
 use super::settled::{Late, acted, late, outcome_of, unreached, until};
 use crate::action::outcome::{refused, shown};
-use crate::action::{Action, Call, Fields, Inverse, PreImage, Probe};
+use crate::action::{Action, Call, Fields, Inverse, Needs, PreImage, Probe};
 use crate::saga::{Answer, Outcome, Verdict};
 use crate::transport::{Kube, KubeError, Object, Patch, Propagation, Transport};
 
@@ -43,8 +43,8 @@ fn holds_data(object: &Object) -> bool {
     (object.resource.group.is_empty() && DATA.contains(&kind)) || kind == "CustomResourceDefinition"
 }
 
-async fn gone(kube: &Kube, object: &Object) -> Result<(), Late> {
-    until(kube, object, |is, _| {
+async fn gone(kube: &Kube, object: &Object, call: &Call) -> Result<(), Late> {
+    until(kube, object, call, |is, _| {
         let is = is?;
         let held: Vec<&str> =
             is["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -84,7 +84,7 @@ impl Action for Delete {
             if let Err(error) = kube.delete(&object, None, Propagation::Foreground).await {
                 return outcome_of(&error, &call);
             }
-            match gone(&kube, &object).await {
+            match gone(&kube, &object, &call).await {
                 Ok(()) => acted(Map::new()),
                 Err(why) => late(&format!("{} was deleted and is not gone yet", object.shown()), &why, &call),
             }
@@ -96,6 +96,10 @@ impl Action for Delete {
     }
 
     fn inverse(&self) -> Option<&dyn Inverse> {
+        Some(self)
+    }
+
+    fn needs(&self) -> Option<&dyn Needs> {
         Some(self)
     }
 }
@@ -177,7 +181,7 @@ impl Inverse for Delete {
                 Err(error) => return outcome_of(&error, &call),
             };
             let object = Object { resource, namespace: text("namespace"), name };
-            match again(&kube, &object, &was).await {
+            match again(&kube, &object, &was, &call).await {
                 Ok(Made::There) => acted(Map::new()),
                 Ok(Made::Late(why)) => late(
                     &format!("{} is still on its way out and cannot be made again", object.shown()),
@@ -196,7 +200,7 @@ enum Made {
 }
 
 /// Makes an object again, unless it is there: then nothing was deleted, or somebody else has made it anew.
-async fn again(kube: &Kube, object: &Object, was: &Value) -> Result<Made, KubeError> {
+async fn again(kube: &Kube, object: &Object, was: &Value, call: &Call) -> Result<Made, KubeError> {
     match kube.get(object).await? {
         Some(is) if !is_going(&is) => {
             // Made by an earlier attempt that was cut off before it gave the fields back.
@@ -209,7 +213,7 @@ async fn again(kube: &Kube, object: &Object, was: &Value) -> Result<Made, KubeEr
             return Ok(Made::There);
         }
         Some(_) => {
-            if let Err(why) = gone(kube, object).await {
+            if let Err(why) = gone(kube, object, call).await {
                 return Ok(Made::Late(why));
             }
         }

@@ -10,7 +10,7 @@ use super::object::{Named, is_going, pods, reach, ready_pod, why_not};
 use super::settled::{outcome_of as kube_outcome, unreached};
 use crate::action::fields::OnStop;
 use crate::action::outcome::{outcome_of, refused, shown};
-use crate::action::{Action, Call, Fields};
+use crate::action::{Action, Call, Fields, Needs};
 use crate::saga::{FailureClass, Outcome, Trace};
 use crate::transport::{Capture, InPod, Kube, KubeError, Object, Transport};
 
@@ -93,5 +93,9 @@ impl Action for Exec {
             let report = kube.exec(&command, capture, stop).await;
             outcome_of(report, &outputs, &call.redactor, true)
         })
+    }
+
+    fn needs(&self) -> Option<&dyn Needs> {
+        Some(self)
     }
 }

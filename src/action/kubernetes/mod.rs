@@ -28,6 +28,7 @@ pub(super) use exec::Exec;
 pub(super) use restart::Restart;
 pub(super) use scale::Scale;
 
+pub(crate) use cause::pinned;
 pub(crate) use exec::pod_of;
 pub(crate) use object::{
     Named, WORKLOADS, condition, is_going, is_true, pods, reach, restarts, unready, why_not,

@@ -113,18 +113,38 @@ pub(crate) async fn reach(
     transport.cluster(&place, timeout).await.map_err(|error| (!error.may_heal(), error.to_string()))
 }
 
+/// The selector of a workload, as a query has it; `None`: it selects nothing.
+pub(crate) fn selector(is: &Value) -> Option<String> {
+    let selector = &is["spec"]["selector"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut all: Vec<String> = selector["matchLabels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    for one in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = text(&one["key"]);
+        let values: Vec<String> = one["values"].as_array().into_iter().flatten().map(text).collect();
+        let values = values.join(",");
+        all.push(match one["operator"].as_str()? {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key,
+            "DoesNotExist" => format!("!{key}"),
+            _ => return None,
+        });
+    }
+    (!all.is_empty()).then(|| all.join(","))
+}
+
 /// The pods of a workload, by its selector: all of them, also those that are on their way out.
 ///
 /// # Errors
 /// As of a request.
 pub(crate) async fn pods(kube: &Kube, object: &Object, is: &Value) -> Result<Vec<Value>, KubeError> {
-    let Some(labels) = is["spec"]["selector"]["matchLabels"].as_object() else { return Ok(Vec::new()) };
-    let labels: Vec<String> =
-        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    if labels.is_empty() {
-        return Ok(Vec::new());
-    }
-    let select = Select { namespace: object.namespace.clone(), labels: Some(labels.join(",")), fields: None };
+    let Some(labels) = selector(is) else { return Ok(Vec::new()) };
+    let select = Select { namespace: object.namespace.clone(), labels: Some(labels), fields: None };
     kube.list(&kube.resource("v1", "Pod").await?, &select).await
 }
 
@@ -235,6 +255,18 @@ mod tests {
         for wrong in ["", "frigate", "a b c", "Deployment a/b/c", "Deployment a/", "Pod ../x"] {
             assert!(named("object", None, wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn selectors_are_written_as_queries() {
+        let of = |wanted: Value| selector(&json!({ "spec": { "selector": wanted } }));
+        assert_eq!(of(json!({ "matchLabels": { "app": "a", "b": "c" } })).unwrap(), "app=a,b=c");
+        let all = json!([
+            { "key": "a", "operator": "In", "values": ["x", "y"] }, { "key": "b", "operator": "NotIn", "values": ["z"] },
+            { "key": "c", "operator": "Exists" }, { "key": "d", "operator": "DoesNotExist" },
+        ]);
+        assert_eq!(of(json!({ "matchExpressions": all })).unwrap(), "a in (x,y),b notin (z),c,!d");
+        assert_eq!(of(json!({})), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::MANAGER;
 use super::object::{Named, reach};
 use super::settled::{acted, late, outcome_of, rolled_out, unreached, until};
 use crate::action::outcome::refused;
-use crate::action::{Action, Call, Fields};
+use crate::action::{Action, Call, Fields, Needs};
 use crate::saga::Outcome;
 use crate::transport::{Patch, Transport};
 
@@ -41,12 +41,16 @@ impl Action for Restart {
             if let Err(error) = kube.patch(&object, None, &patch, MANAGER).await {
                 return outcome_of(&error, &call);
             }
-            match until(&kube, &object, rolled_out).await {
+            match until(&kube, &object, &call, rolled_out).await {
                 Ok(()) => acted(Map::new()),
                 Err(why) => {
                     late(&format!("{} was restarted and is not there yet", object.shown()), &why, &call)
                 }
             }
         })
+    }
+
+    fn needs(&self) -> Option<&dyn Needs> {
+        Some(self)
     }
 }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::cause::{self, Cause};
+use super::object::selector;
 use super::persist::{persist, together};
 use super::wanted::Wanted;
 use super::{current, order};
@@ -29,6 +31,9 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// Lines of a crashed container that are shown.
 const LOG_LINES: u32 = 10;
+
+/// From how many workloads of a namespace on what belongs to them is listed once for all of them.
+const LISTED_MIN: usize = 4;
 
 /// How the rollout ended.
 pub(super) enum Rolled {
@@ -156,8 +161,9 @@ pub(super) async fn look(kube: &Kube, wanted: &[Wanted]) -> Result<Standing, Kub
     let present = current::present(kube, &watched).await?;
     let mut standing = Standing::default();
     let mut outputs = Outputs::default();
+    let around = Around::new(kube, &watched);
     let work =
-        watched.iter().zip(&present).map(|(object, present)| one(kube, object, present.as_ref()).boxed());
+        watched.iter().zip(&present).map(|(object, present)| one(&around, object, present.as_ref()).boxed());
     let seen = together(work.collect()).await;
     for ((object, present), seen) in watched.iter().zip(&present).zip(seen) {
         let Seen { progress, pods, causes } = seen?;
@@ -214,7 +220,85 @@ struct Seen {
     causes: Vec<(Option<Object>, Cause)>,
 }
 
-async fn one(kube: &Kube, object: &Object, present: Option<&Value>) -> Result<Seen, KubeError> {
+/// What belongs to the objects that are looked at. Where there are many of them it is listed whole, and once; else what
+/// is asked for is asked of the server.
+struct Around<'k> {
+    kube: &'k Kube,
+    crowded: BTreeMap<String, Crowd>,
+}
+
+/// What there is in a namespace of many workloads, as far as somebody has asked for it.
+#[derive(Default)]
+struct Crowd {
+    sets: OnceCell<Vec<Value>>,
+    pods: OnceCell<Vec<Value>>,
+    warnings: OnceCell<Vec<Value>>,
+}
+
+impl<'k> Around<'k> {
+    fn new(kube: &'k Kube, watched: &[&Object]) -> Self {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for namespace in watched.iter().filter_map(|object| object.namespace.as_deref()) {
+            *counts.entry(namespace).or_default() += 1;
+        }
+        let crowded = counts.into_iter().filter(|(_, count)| *count >= LISTED_MIN);
+        Self { kube, crowded: crowded.map(|(name, _)| (name.to_owned(), Crowd::default())).collect() }
+    }
+
+    fn crowd(&self, object: &Object) -> Option<&Crowd> {
+        self.crowded.get(object.namespace.as_deref()?)
+    }
+
+    /// Those objects of a kind, in the namespace of `object`, that its selector names and that `owner` has made.
+    async fn owned(
+        &self,
+        object: &Object,
+        (api_version, kind): (&str, &str),
+        labels: String,
+        owner: &str,
+    ) -> Result<Vec<Value>, KubeError> {
+        let resource = self.kube.resource(api_version, kind).await?;
+        let mut select = Select { namespace: object.namespace.clone(), labels: Some(labels), fields: None };
+        let of_it = |one: &&Value| owned_by(one, owner);
+        let Some(crowd) = self.crowd(object) else {
+            let all = persist(self.kube, || self.kube.list(&resource, &select)).await?;
+            return Ok(all.iter().filter(of_it).cloned().collect());
+        };
+        select.labels = None;
+        let cell = if kind == "Pod" { &crowd.pods } else { &crowd.sets };
+        let all = cell.get_or_try_init(|| persist(self.kube, || self.kube.list(&resource, &select))).await?;
+        Ok(all.iter().filter(of_it).cloned().collect())
+    }
+
+    /// What is told of an object. An account that may not read events does without.
+    async fn events(&self, object: &Object) -> Result<Vec<Value>, KubeError> {
+        let resource = self.kube.resource("v1", "Event").await?;
+        let (name, kind) = (&object.name, &object.resource.kind);
+        let list = |fields: String| {
+            let select = Select { namespace: object.namespace.clone(), labels: None, fields: Some(fields) };
+            let resource = &resource;
+            async move {
+                match persist(self.kube, || self.kube.list(resource, &select)).await {
+                    Err(error) if error.is_forbidden() => Ok(Vec::new()),
+                    other => other,
+                }
+            }
+        };
+        let Some(crowd) = self.crowd(object) else {
+            return list(format!("involvedObject.name={name},involvedObject.kind={kind}")).await;
+        };
+        // Only warnings are read.
+        let all = crowd.warnings.get_or_try_init(|| list("type=Warning".to_owned())).await?;
+        let about = |event: &&Value| {
+            let of = &event["involvedObject"];
+            of["name"] == name.as_str() && of["kind"] == kind.as_str()
+        };
+        Ok(all.iter().filter(about).cloned().collect())
+    }
+}
+
+async fn one(around: &Around<'_>, object: &Object, present: Option<&Value>) -> Result<Seen, KubeError> {
+    let kube = around.kube;
     let seen = |progress| Seen { progress, pods: Vec::new(), causes: Vec::new() };
     let Some(is) = present else {
         return Ok(seen(Progress::Failed("it is not there: somebody has deleted it".to_owned())));
@@ -223,14 +307,14 @@ async fn one(kube: &Kube, object: &Object, present: Option<&Value>) -> Result<Se
         if cause::of_service(is, &[]).is_none() {
             return Ok(seen(Progress::Done));
         }
-        let Some(cause) = cause::of_service(is, &events(kube, object).await?) else {
+        let Some(cause) = cause::of_service(is, &around.events(object).await?) else {
             return Ok(seen(Progress::Done));
         };
         let progress = Progress::Waiting(cause.text.clone());
         return Ok(Seen { causes: vec![(None, cause)], ..seen(progress) });
     }
     let progress = progress(is);
-    let pods = pods(kube, object, is).await?;
+    let pods = pods(around, object, is).await?;
     let mut causes = Vec::new();
     if progress == Progress::Done {
         return Ok(Seen { progress, pods, causes });
@@ -244,12 +328,13 @@ async fn one(kube: &Kube, object: &Object, present: Option<&Value>) -> Result<Se
         let resource = kube.resource("v1", "Pod").await?;
         let pod = Object { resource, namespace: object.namespace.clone(), name };
         if is["spec"]["nodeName"].is_null() {
-            causes
-                .extend(claims(kube, object, is).await?.into_iter().map(|cause| (Some(pod.clone()), cause)));
+            causes.extend(
+                claims(around, object, is).await?.into_iter().map(|cause| (Some(pod.clone()), cause)),
+            );
         }
         if !cause.stuck && is["metadata"]["deletionTimestamp"].is_null() {
             // A sandbox or a volume that cannot be made is told by nothing else; a probe that fails may still succeed.
-            if let Some(why) = cause::warning(&events(kube, &pod).await?) {
+            if let Some(why) = cause::warning(&around.events(&pod).await?) {
                 let last = ["FailedCreatePodSandBox", "FailedMount", "FailedAttachVolume"];
                 cause.stuck = last.iter().any(|reason| why.ends_with(&format!("({reason})")));
                 cause.text.push_str(&format!(": {why}"));
@@ -260,8 +345,9 @@ async fn one(kube: &Kube, object: &Object, present: Option<&Value>) -> Result<Se
     Ok(Seen { progress, pods, causes })
 }
 
-/// What the claims of a pod wait for.
-async fn claims(kube: &Kube, object: &Object, pod: &Value) -> Result<Vec<Cause>, KubeError> {
+/// What the claims of a pod wait for. An account that may not read claims does without.
+async fn claims(around: &Around<'_>, object: &Object, pod: &Value) -> Result<Vec<Cause>, KubeError> {
+    let kube = around.kube;
     let names = pod["spec"]["volumes"].as_array().into_iter().flatten();
     let names: Vec<String> = names
         .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
@@ -271,9 +357,13 @@ async fn claims(kube: &Kube, object: &Object, pod: &Value) -> Result<Vec<Cause>,
     for name in names {
         let resource = kube.resource("v1", "PersistentVolumeClaim").await?;
         let claim = Object { resource, namespace: object.namespace.clone(), name };
-        match persist(kube, || kube.get(&claim)).await? {
+        let is = match persist(kube, || kube.get(&claim)).await {
+            Err(error) if error.is_forbidden() => continue,
+            other => other?,
+        };
+        match is {
             Some(is) if is["status"]["phase"] != "Bound" => {
-                causes.extend(cause::of_claim(&is, &events(kube, &claim).await?));
+                causes.extend(cause::of_claim(&is, &around.events(&claim).await?));
             }
             Some(_) => {}
             None => causes.push(Cause {
@@ -286,43 +376,26 @@ async fn claims(kube: &Kube, object: &Object, pod: &Value) -> Result<Vec<Cause>,
     Ok(causes)
 }
 
-/// What is told of an object. An account that may not read events does without.
-async fn events(kube: &Kube, object: &Object) -> Result<Vec<Value>, KubeError> {
-    let resource = kube.resource("v1", "Event").await?;
-    let fields = format!("involvedObject.name={},involvedObject.kind={}", object.name, object.resource.kind);
-    let select = Select { namespace: object.namespace.clone(), labels: None, fields: Some(fields) };
-    match persist(kube, || kube.list(&resource, &select)).await {
-        Err(error) if error.is_forbidden() => Ok(Vec::new()),
-        other => other,
-    }
-}
-
 /// The pods that an object stands for now; of a Deployment those of its newest ReplicaSet.
-async fn pods(kube: &Kube, object: &Object, is: &Value) -> Result<Vec<Value>, KubeError> {
+async fn pods(around: &Around<'_>, object: &Object, is: &Value) -> Result<Vec<Value>, KubeError> {
     if object.resource.kind == "Pod" {
         return Ok(vec![is.clone()]);
     }
-    let Some(labels) = is["spec"]["selector"]["matchLabels"].as_object() else { return Ok(Vec::new()) };
-    let labels: Vec<String> =
-        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    let select = Select { namespace: object.namespace.clone(), labels: Some(labels.join(",")), fields: None };
+    let Some(labels) = selector(is) else { return Ok(Vec::new()) };
     let mut owner = is["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     if object.resource.kind == "Deployment" {
-        let resource = kube.resource("apps/v1", "ReplicaSet").await?;
-        let sets = persist(kube, || kube.list(&resource, &select)).await?;
+        let sets = around.owned(object, ("apps/v1", "ReplicaSet"), labels.clone(), &owner).await?;
         let revision = |set: &Value| {
             set["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
                 .as_str()
                 .and_then(|revision| revision.parse::<u64>().ok())
                 .unwrap_or(0)
         };
-        let newest = sets.iter().filter(|set| owned_by(set, &owner)).max_by_key(|set| revision(set));
+        let newest = sets.iter().max_by_key(|set| revision(set));
         let Some(newest) = newest else { return Ok(Vec::new()) };
         owner = newest["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     }
-    let resource = kube.resource("v1", "Pod").await?;
-    let all = persist(kube, || kube.list(&resource, &select)).await?;
-    Ok(all.into_iter().filter(|pod| owned_by(pod, &owner)).collect())
+    around.owned(object, ("v1", "Pod"), labels, &owner).await
 }
 
 fn owned_by(object: &Value, uid: &str) -> bool {

@@ -10,7 +10,7 @@ use super::MANAGER;
 use super::object::{Named, reach};
 use super::settled::{acted, late, outcome_of, rolled_out, unreached, until};
 use crate::action::outcome::{refused, shown};
-use crate::action::{Action, Call, Fields, Inverse, PreImage, Probe};
+use crate::action::{Action, Call, Fields, Inverse, Needs, PreImage, Probe};
 use crate::saga::{Answer, Outcome, Verdict};
 use crate::transport::{Kube, Object, Patch, Transport};
 
@@ -58,7 +58,7 @@ async fn scale(kube: &Kube, object: &Object, replicas: i64, call: &Call) -> Outc
             return outcome_of(&error, call);
         }
     }
-    match until(kube, object, |is, pods| lacks(replicas, is, pods)).await {
+    match until(kube, object, call, |is, pods| lacks(replicas, is, pods)).await {
         Ok(()) => acted(Map::new()),
         Err(why) => {
             late(&format!("{} was scaled to {replicas} and is not there yet", object.shown()), &why, call)
@@ -90,6 +90,10 @@ impl Action for Scale {
     }
 
     fn inverse(&self) -> Option<&dyn Inverse> {
+        Some(self)
+    }
+
+    fn needs(&self) -> Option<&dyn Needs> {
         Some(self)
     }
 }

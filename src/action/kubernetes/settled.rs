@@ -18,11 +18,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How much before the end of its time a wait gives up, so that there is time to say why.
 const SPARE: Duration = Duration::from_millis(500);
 
-/// Waits until `lacks` says that nothing is lacking.
+/// Waits until `lacks` says that nothing is lacking, and tells whoever watches what is.
 ///
 /// # Errors
 /// What is still lacking, when the time is over or the object has gone; or that the server cannot be asked.
-pub(super) async fn until<F>(kube: &Kube, object: &Object, mut lacks: F) -> Result<(), Late>
+pub(super) async fn until<F>(kube: &Kube, object: &Object, call: &Call, mut lacks: F) -> Result<(), Late>
 where
     F: FnMut(Option<&Value>, &[Value]) -> Option<String> + Send,
 {
@@ -44,6 +44,7 @@ where
             Err(error) if error.may_heal() => error.to_string(),
             Err(error) => return Err(Late(error.to_string())),
         };
+        call.tell.waits(&format!("{}: {reason}", object.shown()), &call.redactor);
         if kube.left() <= pause + SPARE {
             return Err(Late(reason));
         }

@@ -241,27 +241,28 @@ async fn created(kube: &Kube, call: &Call, back: &Back, object: &Object, is: &Va
     persist(kube, || kube.delete(object, Some(&uid), Propagation::Foreground))
         .await
         .map_err(|error| Halt::of(&error, true))?;
-    gone(kube, object, &uid).await?;
+    gone(kube, object, &uid, call).await?;
     Ok(Became::Deleted)
 }
 
 /// Waits until an object is gone.
-async fn gone(kube: &Kube, object: &Object, uid: &str) -> Result<(), Halt> {
+async fn gone(kube: &Kube, object: &Object, uid: &str, call: &Call) -> Result<(), Halt> {
     let mut pause = Duration::from_millis(50);
     loop {
         let is = persist(kube, || kube.get(object)).await.map_err(|error| Halt::of(&error, true))?;
         let Some(is) = is.filter(|is| is["metadata"]["uid"] == uid) else { return Ok(()) };
+        let waits = match is["metadata"]["finalizers"].as_array() {
+            Some(finalizers) => {
+                let names: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
+                format!("; it waits for {}", names.join(", "))
+            }
+            None => String::new(),
+        };
+        let message = format!("{} is still being deleted{waits}", object.shown());
         if kube.left() <= pause + Duration::from_millis(500) {
-            let waits = match is["metadata"]["finalizers"].as_array() {
-                Some(finalizers) => {
-                    let names: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
-                    format!("; it waits for {}", names.join(", "))
-                }
-                None => String::new(),
-            };
-            let message = format!("{} is still being deleted{waits}", object.shown());
             return Err(Halt::Failed(FailureClass::Transient, message));
         }
+        call.tell.waits(&message, &call.redactor);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::action::Call;
 use crate::action::fields::{Fields, OnStop};
 use crate::plan::manifests::{self, Manifest};
-use crate::transport::{ClusterPlace, Kube, KubeError, Object, Resource};
+use crate::transport::{ClusterPlace, Kube, KubeError, Object, Resource, Why};
 
 /// What the fields of a step say.
 #[derive(Debug)]
@@ -41,11 +41,28 @@ pub(super) fn read(call: &Call) -> Result<Asked, String> {
     let text = fields.recorded("manifests", &call.bodies)?.ok_or("`kubernetes.apply` needs `manifests`")?;
     let mut all = manifests::read(&text).map_err(|wrong| wrong.join("; "))?;
     for secret in secrets(fields)? {
-        let same = |other: &&Manifest| other.kind == "Secret" && other.name == secret.name;
-        if let Some(twice) = all.iter().find(same).filter(|other| other.namespace == secret.namespace) {
-            return Err(format!("{} stands in `{}` and in `secrets`: keep one", twice.shown(), twice.source));
+        let default = fields.text("namespace")?;
+        let same = |other: &&mut Manifest| {
+            let namespace = |one: &Manifest| one.namespace.clone().or_else(|| default.clone());
+            other.kind == "Secret" && other.name == secret.name && namespace(other) == namespace(&secret)
+        };
+        match all.iter_mut().find(same) {
+            None => all.push(secret),
+            Some(twice) if twice.has_values_in_clear() => {
+                return Err(format!(
+                    "{} stands in `{}` and in `secrets`: keep one",
+                    twice.shown(),
+                    twice.source
+                ));
+            }
+            // The manifest says its type and labels, the step its values.
+            Some(there) => {
+                if let Some(fields) = there.value.as_object_mut() {
+                    fields.remove("stringData");
+                    fields.insert("data".to_owned(), secret.value["data"].clone());
+                }
+            }
         }
-        all.push(secret);
     }
     let give_up_after = match fields.text("give_up_after")? {
         None => Duration::from_secs(60),
@@ -131,10 +148,12 @@ pub(super) fn target(asked: &Asked) -> String {
 /// Finds every kind, and the namespace of every object.
 ///
 /// # Errors
-/// Of the cluster; or in words, as [`KubeError`] of no way to ask, a kind that is not served.
+/// Of the cluster; or in words, as [`KubeError`] of no way to ask, a kind that is not served, and an object that is there
+/// twice.
 pub(super) async fn resolved(kube: &Kube, asked: &Asked) -> Result<Vec<Wanted>, KubeError> {
     let new_kinds: Vec<Resource> = asked.manifests.iter().flat_map(defined).collect();
     let mut found: BTreeMap<(&str, &str), Resource> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, String), &str> = BTreeMap::new();
     let mut all = Vec::with_capacity(asked.manifests.len());
     for manifest in &asked.manifests {
         let key = (manifest.api_version.as_str(), manifest.kind.as_str());
@@ -172,6 +191,12 @@ pub(super) async fn resolved(kube: &Kube, asked: &Asked) -> Result<Vec<Wanted>, 
             };
         }
         let object = Object { resource, namespace, name: manifest.name.clone() };
+        // In the text one may name the namespace that the other is given.
+        if let Some(first) = seen.insert((manifest.group(), object.shown()), &manifest.source) {
+            let (shown, second) = (object.shown(), &manifest.source);
+            let message = format!("{shown} is wanted twice, in `{first}` and in `{second}`: keep one");
+            return Err(KubeError { why: Why::Access, message });
+        }
         all.push(Wanted { object, value, source: manifest.source.clone() });
     }
     Ok(all)

@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::super::fields::Fields;
-use super::super::outcome::refused;
-use super::super::{Action, Call, Probe};
+use super::super::outcome::{refused, shown};
+use super::super::{Action, Call, Foreseen, Probe};
 use super::{Guest, answer, change, look, missing, not_looked, settle, unknown};
 use crate::saga::{Answer, FailureClass, Outcome, Settlement, Verdict};
 use crate::transport::{
@@ -101,6 +101,29 @@ impl Probe for Backup {
             answer
         })
     }
+
+    fn foresee(&self, transport: Transport, call: Call) -> BoxFuture<'static, Foreseen> {
+        let looked = self.look(transport.clone(), call.clone());
+        Box::pin(async move {
+            let answer = looked.await;
+            let diff = match answer.verdict {
+                Verdict::Absent => lacking(&transport, &call).await,
+                Verdict::Holds | Verdict::Partial | Verdict::Unknown => String::new(),
+            };
+            Foreseen { answer, diff }
+        })
+    }
+}
+
+/// What an archive made now would lack, a line each.
+async fn lacking(transport: &Transport, call: &Call) -> String {
+    let Ok(guest) = Guest::of(call) else { return String::new() };
+    let Ok(sight) = look(transport, call, &guest, &ContainerWanted::default()).await else {
+        return String::new();
+    };
+    let lacks = sight.container.map(|container| container.config.lacks()).unwrap_or_default();
+    let line = |what: &String| shown(&format!("the archive will not hold {what}"), &call.redactor);
+    lacks.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What later steps may use of an archive.

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::super::fields::Fields;
-use super::super::outcome::refused;
-use super::super::{Action, Call, Inverse, PreImage, Probe};
+use super::super::outcome::{refused, shown};
+use super::super::{Action, Call, Foreseen, Inverse, PreImage, Probe};
 use super::{
     Guest, answer, change, failed, look, missing, not_looked, nothing, present, settle, strange, unknown,
 };
@@ -178,6 +178,57 @@ impl Probe for Destroy {
             }
         })
     }
+
+    fn foresee(&self, transport: Transport, call: Call) -> BoxFuture<'static, Foreseen> {
+        let looked = self.look(transport.clone(), call.clone());
+        Box::pin(async move {
+            let answer = looked.await;
+            let diff = match answer.verdict {
+                Verdict::Absent => losses(&transport, &call).await.unwrap_or_default(),
+                Verdict::Holds | Verdict::Partial | Verdict::Unknown => String::new(),
+            };
+            Foreseen { answer, diff }
+        })
+    }
+}
+
+/// What would go, what would stay, and what nothing could bring back, a line each; `None` when it cannot be seen.
+async fn losses(transport: &Transport, call: &Call) -> Option<String> {
+    let wanted = wanted(call).ok()?;
+    let sought = ContainerWanted { archive: wanted.archive.clone(), ..ContainerWanted::default() };
+    let sight = look(transport, call, &wanted.guest, &sought).await.ok()?;
+    let config = &sight.container.as_ref()?.config;
+    let named = |volume: &Volume| format!("`{}` ({})", volume.key, volume.source);
+    let mut lines: Vec<String> = owned(&wanted.guest, config)
+        .iter()
+        .map(|volume| {
+            let unnamed = if wanted.volumes.contains(&volume.key) {
+                ""
+            } else {
+                ", which the plan does not name in `volumes`: it would be refused"
+            };
+            format!("destroys {}{unnamed}", named(volume))
+        })
+        .collect();
+    for bound in config.volumes().iter().filter(|volume| volume.is_bind()) {
+        lines.push(format!("leaves {} as it is: a bind mount, which no archive holds", named(bound)));
+    }
+    let (archive, held) = match (&wanted.archive, &sight.archived) {
+        (Some(archive), Some(archived)) => (format!("the archive `{archive}` does not hold"), archived),
+        (Some(archive), None) => {
+            lines.push(format!("there is no archive `{archive}`"));
+            return Some(told(&lines, call));
+        }
+        (None, _) => ("an archive made now would not hold".to_owned(), config),
+    };
+    for volume in lacking(&wanted.guest, config, held) {
+        lines.push(format!("{archive} {volume}: what it holds could not come back"));
+    }
+    Some(told(&lines, call))
+}
+
+fn told(lines: &[String], call: &Call) -> String {
+    lines.iter().map(|line| shown(line, &call.redactor)).collect::<Vec<_>>().join("\n")
 }
 
 impl Inverse for Destroy {

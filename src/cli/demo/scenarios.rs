@@ -1,12 +1,25 @@
 //! The ways to break the simulated house on purpose. Each is one of the failures that were seen in a real one or follow
-//! from how its parts behave (`docs/frigate.md` lists them), with what a run must do about it.
+//! from how its parts behave, with what a run must do about it. `docs/scenarios.md` is made from them.
+//!
+//! They stand by the part of the house that they break: `beside` (the new Frigate), `home` (Home Assistant and the
+//! broker), `node` (the old one's Proxmox node), `days` (what shows only in the days after).
+
+mod beside;
+mod days;
+mod home;
+mod node;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::lab::house::{CAMERAS, CONTAINER, House};
-use crate::lab::kubernetes::Rule;
+use crate::lab::StoreError;
+use crate::lab::homeassistant::Release;
+use crate::lab::house::{CONTAINER, Furniture, House};
+use crate::lab::proxmox::{Container, Node};
+use crate::report::exit;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
@@ -15,199 +28,211 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 pub(super) struct Scenario {
     /// How it is called.
     pub(super) name: &'static str,
-    /// Its number among the known failures.
-    pub(super) fact: &'static str,
-    /// What is broken, and what has to come of it.
-    pub(super) what: &'static str,
+    /// Its numbers among the known failures.
+    pub(super) facts: &'static [u8],
+    /// What is broken.
+    pub(super) breaks: &'static str,
+    /// What a run does about it.
+    pub(super) does: &'static str,
+    /// How that ends.
+    pub(super) end: End,
     /// The step at which it breaks; absent: before anything begins.
     pub(super) at: Option<&'static str>,
-    strike: fn(&House, &Path) -> Done,
+    /// The step after which nothing is left to be seen; absent: the whole journey.
+    pub(super) until: Option<&'static str>,
+    /// The house that it needs.
+    pub(super) furniture: Furniture,
+    /// What is written into the manifests: file, text, and what stands there instead.
+    pub(super) manifests: &'static [(&'static str, &'static str, &'static str)],
+    strike: fn(&Arc<House>, &Path) -> Done,
+}
+
+/// How a scenario ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The run goes on as if nothing had been.
+    GoesOn,
+    /// The process is killed; the same command goes on.
+    Resumed,
+    /// It halts at a step.
+    Halts(&'static str),
+    /// It halts at a step, and `runner rollback` then brings everything back.
+    BroughtBack(&'static str),
+    /// Nothing has failed, and `runner rollback` brings everything back all the same.
+    ChangedMind,
+    /// A step fails, and the run goes all the way back by itself.
+    RolledBack(&'static str),
+    /// It waits for a person.
+    Waits(&'static str),
+    /// What is half done needs a person.
+    NeedsAttention(&'static str),
+}
+
+impl End {
+    /// Whether `runner rollback` is the second act.
+    pub(super) fn goes_back(self) -> bool {
+        matches!(self, End::BroughtBack(_) | End::ChangedMind)
+    }
+
+    fn words(self) -> String {
+        let code = |code: u8| format!("exit {code}");
+        match self {
+            End::GoesOn => format!("goes on ({})", code(exit::COMPLETE)),
+            End::Resumed => format!("killed; started again it goes on ({})", code(exit::COMPLETE)),
+            End::Halts(step) => format!("halts at `{step}` ({})", code(exit::HALTED)),
+            End::BroughtBack(step) => {
+                format!("halts at `{step}`, then `runner rollback` ({})", code(exit::COMPLETE))
+            }
+            End::ChangedMind => format!("`runner rollback` ({})", code(exit::COMPLETE)),
+            End::RolledBack(step) => {
+                format!("`{step}` fails, rolled back by itself ({})", code(exit::ROLLED_BACK))
+            }
+            End::Waits(step) => format!("waits at `{step}` ({})", code(exit::WAITING)),
+            End::NeedsAttention(step) => {
+                format!("`{step}` needs a person ({})", code(exit::NEEDS_ATTENTION))
+            }
+        }
+    }
+}
+
+/// What most of them have in common.
+const PLAIN: Scenario = Scenario {
+    name: "",
+    facts: &[],
+    breaks: "",
+    does: "",
+    end: End::GoesOn,
+    at: None,
+    until: None,
+    furniture: MODERN,
+    manifests: &[],
+    strike: |_, _| Ok(()),
+};
+
+const MODERN: Furniture = Furniture { release: Release::Reconfigures, lived_in: false };
+
+/// A Home Assistant whose entries cannot be reconfigured: its storage file is edited while it is stopped.
+const OLDER: Furniture = Furniture { release: Release::AddsSecond, lived_in: true };
+
+/// Known failures that nothing can be broken for, and why.
+const NOTES: &[(u8, &str)] = &[(
+    45,
+    "faces are not carried over: 0.14 has none, and trained ones lie on the volume of the recordings; only to be known",
+)];
+
+/// All of them, in the order of their numbers.
+fn all() -> Vec<&'static Scenario> {
+    let mut all: Vec<_> = [beside::ALL, home::ALL, node::ALL, days::ALL].into_iter().flatten().collect();
+    all.sort_by_key(|scenario| scenario.facts[0]);
+    all
 }
 
 /// The scenario with this name.
 pub(super) fn named(name: &str) -> Result<&'static Scenario, String> {
-    let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    let found = all().into_iter().find(|scenario| scenario.name == name);
     found.ok_or_else(|| "there is no such scenario; `runner demo --list` names them".to_owned())
+}
+
+impl Scenario {
+    /// Its numbers, as `F16 F41`.
+    pub(super) fn numbers(&self) -> String {
+        let each: Vec<String> = self.facts.iter().map(|fact| format!("F{fact}")).collect();
+        each.join(" ")
+    }
 }
 
 /// All of them, a line each.
 pub(super) fn list() -> String {
     let mut text = String::new();
-    for Scenario { name, fact, what, .. } in SCENARIOS {
-        let _written = writeln!(text, "{name:<18} {fact:<4} {what}");
+    for scenario in all() {
+        let Scenario { name, breaks, end, .. } = scenario;
+        let _written =
+            writeln!(text, "{name:<22} {:<8} {breaks}: {}", scenario.numbers(), end.words().replace('`', ""));
+    }
+    for (fact, why) in NOTES {
+        let _written = writeln!(text, "{:<22} {:<8} {why}", "(no scenario)", format!("F{fact}"));
+    }
+    text
+}
+
+/// The same as a table in Markdown.
+pub(super) fn table() -> String {
+    let mut text = String::from(
+        "| scenario | failure | what breaks | what the run does | how it ends |\n|---|---|---|---|---|\n",
+    );
+    for scenario in all() {
+        let Scenario { name, breaks, does, end, .. } = scenario;
+        let _written =
+            writeln!(text, "| `{name}` | {} | {breaks} | {does} | {} |", scenario.numbers(), end.words());
+    }
+    for (fact, why) in NOTES {
+        let _written = writeln!(text, "| none | F{fact} | {why} | | |");
     }
     text
 }
 
 /// Breaks the house, once: a house that was opened again stays as it is.
-pub(super) fn strike(scenario: &Scenario, house: &House, folder: &Path) {
+pub(super) fn strike(scenario: &Scenario, house: &Arc<House>, folder: &Path) {
     let mark = house.folder().join("broken");
     if mark.exists() {
         return;
     }
-    let done = (scenario.strike)(house, folder).and_then(|()| Ok(fs::write(&mark, scenario.name)?));
-    if let Err(error) = done {
+    // First the mark: some of them end this process.
+    let done = fs::write(&mark, scenario.name).map_err(Into::into);
+    if let Err(error) = done.and_then(|()| (scenario.strike)(house, folder)) {
         tracing::warn!(%error, "the simulated house cannot be broken");
     }
 }
 
-fn fail(house: &House, rule: Rule) -> Done {
-    house.cluster.fail(rule)?;
-    Ok(())
-}
-
-fn rule(kind: &str, name: &str, fail: &str) -> Rule {
-    Rule {
-        kind: kind.to_owned(),
-        namespace: "frigate".to_owned(),
-        name: name.to_owned(),
-        fail: fail.to_owned(),
-        id: 0,
+/// Changes the old Frigate's container.
+fn container(node: &mut Node, work: impl FnOnce(&mut Container)) {
+    if let Some(found) = node.containers.get_mut(&CONTAINER) {
+        work(found);
     }
 }
 
-const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "crash-loop",
-        fact: "F1",
-        what: "the new pod crashes again and again: the deployment fails with its last words, Home Assistant is not touched",
-        at: None,
-        strike: |house, _| fail(house, rule("Pod", "", "crash-loop")),
-    },
-    Scenario {
-        name: "detector-loop",
-        fact: "F2",
-        what: "the new Frigate starts again every few seconds and answers in between: it is not proved, and not used",
-        at: None,
-        strike: |house, _| Ok(house.new.switch(|broken| broken.restarts_every = 3)?),
-    },
-    Scenario {
-        name: "detection-off",
-        fact: "F3",
-        what: "cameras stream and nothing is detected: the check that asks for more than pictures stops the run",
-        at: None,
-        strike: |house, _| Ok(house.new.switch(|broken| broken.detection_off = true)?),
-    },
-    Scenario {
-        name: "all-skipped",
-        fact: "F5",
-        what: "every frame is skipped though the cameras look alive: it is not used",
-        at: None,
-        strike: |house, _| Ok(house.new.switch(|broken| broken.skipping = true)?),
-    },
-    Scenario {
-        name: "slow-start",
-        fact: "F6",
-        what: "no camera sends for the first seconds: it is waited for, and the journey goes on",
-        at: None,
-        strike: |house, _| Ok(house.new.switch(|broken| broken.warm_up = 6)?),
-    },
-    Scenario {
-        name: "address-pending",
-        fact: "F7",
-        what: "the load balancer gives no address: the deployment fails and says so",
-        at: None,
-        strike: |house, _| fail(house, rule("Service", "frigate", "pending")),
-    },
-    Scenario {
-        name: "camera-dead",
-        fact: "F4",
-        what: "a camera that the old Frigate sees sends nothing to the new one: it is not used",
-        at: None,
-        strike: |house, _| {
-            let dead = CAMERAS[..2].iter().map(|&name| name.to_owned());
-            Ok(house.new.switch(|broken| broken.dead = dead.collect())?)
-        },
-    },
-    Scenario {
-        name: "login-missing",
-        fact: "F19",
-        what: "the broker does not know the user: that is seen before anything is touched",
-        at: None,
-        strike: |house, _| Ok(house.broker.remove_user("frigate")?),
-    },
-    Scenario {
-        name: "locked",
-        fact: "F23",
-        what: "a nightly backup holds the container's lock: it is waited for and never unlocked",
-        at: Some("stop-old"),
-        strike: |house, _| {
-            let lock = |node: &mut crate::lab::proxmox::Node, to: Option<&str>| {
-                if let Some(found) = node.containers.get_mut(&CONTAINER) {
-                    match to {
-                        Some(reason) => drop(found.config.insert("lock".to_owned(), reason.to_owned())),
-                        None => drop(found.config.remove("lock")),
-                    }
+/// Changes the old Frigate's container, from outside.
+fn on_container(house: &House, work: impl FnOnce(&mut Container)) -> Result<(), StoreError> {
+    house.still_fawn.change(|node| container(node, work))
+}
+
+/// Does something when it has come to that, which is looked at again and again.
+fn when(house: &Arc<House>, come: impl Fn(&House) -> bool + Send + 'static, work: fn(&House) -> Done) {
+    let house = Arc::downgrade(house);
+    tokio::spawn(async move {
+        loop {
+            let Some(house) = house.upgrade() else { return };
+            if come(&house) {
+                if let Err(error) = work(&house) {
+                    tracing::warn!(%error, "the simulated house cannot be broken");
                 }
-            };
-            house.still_fawn.change(|node| lock(node, Some("backup")))?;
-            let node = house.still_fawn.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-                drop(node.change(|node| lock(node, None)));
-            });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "already-stopped",
-        fact: "F25",
-        what: "somebody has stopped the old container meanwhile: nothing to do, and nothing to undo of it",
-        at: Some("backup"),
-        strike: |house, _| {
-            Ok(house.still_fawn.change(|node| {
-                if let Some(found) = node.containers.get_mut(&CONTAINER) {
-                    found.running = false;
-                    found.config.insert("onboot".to_owned(), "0".to_owned());
-                }
-            })?)
-        },
-    },
-    Scenario {
-        name: "started-by-hand",
-        fact: "F28",
-        what: "somebody starts the old container during the soak: two Frigates, and the soak does not pass",
-        at: Some("soak"),
-        strike: |house, _| {
-            Ok(house.still_fawn.change(|node| {
-                if let Some(found) = node.containers.get_mut(&CONTAINER) {
-                    found.running = true;
-                }
-            })?)
-        },
-    },
-    Scenario {
-        name: "way-back-rots",
-        fact: "F29",
-        what: "the Coral is unplugged during the soak: the old one could not be started, time stands still until a person says so",
-        at: Some("soak"),
-        strike: |house, _| Ok(fs::remove_file(house.folder().join("still-fawn/dev/coral"))?),
-    },
-    Scenario {
-        name: "media-full",
-        fact: "F34",
-        what: "the volume of the recordings is full on the way: the soak does not pass",
-        at: Some("soak"),
-        strike: |house, _| Ok(house.new.switch(|broken| broken.media_full = true)?),
-    },
-    Scenario {
-        name: "version-moved",
-        fact: "F36",
-        what: "the image is another one in the middle of the soak: the soak does not pass",
-        at: Some("soak"),
-        strike: |house, _| Ok(house.new.switch(|broken| broken.version = Some("0.17.0-lab".to_owned()))?),
-    },
-    Scenario {
-        name: "wrong-container",
-        fact: "F37",
-        what: "container 110 is another one than the plan means: nothing is touched",
-        at: None,
-        strike: |house, _| {
-            Ok(house.still_fawn.change(|node| {
-                if let Some(found) = node.containers.get_mut(&CONTAINER) {
-                    found.config.insert("hostname".to_owned(), "pihole".to_owned());
-                }
-            })?)
-        },
-    },
-];
+                return;
+            }
+            drop(house);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+/// Whether the house's clock has come to a time from now.
+fn in_hours(house: &House, hours: u64) -> impl Fn(&House) -> bool + Send + use<> {
+    let then = house.clock.now() + Duration::from_secs(hours * 3_600);
+    move |house| house.clock.now() >= then
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_known_failure_is_a_scenario_or_a_note() {
+        let broken: BTreeSet<u8> = all().iter().flat_map(|scenario| scenario.facts.iter().copied()).collect();
+        let noted: BTreeSet<u8> = NOTES.iter().map(|(fact, _)| *fact).collect();
+        assert!(broken.is_disjoint(&noted), "{noted:?}");
+        assert_eq!(broken.union(&noted).copied().collect::<Vec<_>>(), (1..=45).collect::<Vec<_>>());
+        let names: BTreeSet<_> = all().iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().len(), "a name twice");
+        assert!(names.len() >= 35, "{}", names.len());
+    }
+}

@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Led;
 use super::scenarios::{self, Scenario};
 use crate::cli::session::Teller;
-use crate::lab::house::{CAMERAS, House};
-use crate::report::exit;
+use crate::lab::house::House;
+use crate::plan::StepId;
+use crate::report::shell_word;
 
 /// Each step of the plan: what is done, and why.
 const STEPS: &[(&str, &str)] = &[
     (
         "old-is-well",
-        "First everything is looked at and nothing is touched: is container 110 the one that is meant, does it work, could it be \
+        "First everything is looked at and nothing is touched: is the container the one that is meant, does it work, could it be \
          started again? A way back that does not work is worth nothing.",
     ),
     (
@@ -72,22 +74,50 @@ pub(super) fn teller(house: Arc<House>, scenario: Option<&'static Scenario>) -> 
     }))
 }
 
+/// Before the second act.
+pub(super) const BACK: &str =
+    "\nNow all of it is brought back, from the journal alone, as one would by hand: `runner rollback`.\n";
+
+/// Before it is told what a rollback would do.
+pub(super) const UNDONE: &str =
+    "\nWhat would be undone, and how, were it brought back now, as the journal knows it:\n";
+
 /// Before it begins.
-pub(super) fn before(scenario: Option<&Scenario>) -> String {
-    let mut text = String::from(
-        "A house is simulated on this machine: a Proxmox node with Frigate 0.14 in container 110, Home Assistant, an MQTT broker \
-         and a Kubernetes node with a GPU. The plan that now moves Frigate is the real `plans/frigate.toml`, and what runs it is \
-         the real thing; only the house is not.",
+pub(super) fn before(house: &House, scenario: Option<&Scenario>, own: bool) -> String {
+    let plan = if own {
+        "The plan that now moves Frigate is yours: its variables furnish the house, and those that say where things are have the \
+         house's own values"
+    } else {
+        "The plan that now moves Frigate is the real `plans/frigate.toml`"
+    };
+    let mut text = format!(
+        "A house is simulated on this machine: a Proxmox node with Frigate {} in container {}, Home Assistant, an MQTT broker and \
+         a Kubernetes node with a GPU. {plan}, and what runs it is the real thing; only the house is not.",
+        house.blueprint.old_version.trim_end_matches('-'),
+        house.blueprint.container,
     );
     if let Some(scenario) = scenario {
-        let _written = write!(text, "\n\nBroken on purpose ({}): {}", scenario.fact, scenario.what);
+        let Scenario { breaks, does, .. } = scenario;
+        let _written = write!(
+            text,
+            "\n\nBroken on purpose ({}): {breaks}. What has to come of it: {does}. (The soak is sampled every six hours here.)",
+            scenario.numbers()
+        );
     }
     text.push('\n');
     text
 }
 
+/// Before it goes back.
+pub(super) fn back(step: &StepId) -> String {
+    format!(
+        "\nThe journey has come as far as `{step}`. Now `runner rollback`: from the journal alone every step is taken back, the \
+         last one first, and the next one only when what was undone is seen to work again.\n"
+    )
+}
+
 /// After the run has come to rest.
-pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
+pub(super) fn after(house: &House) -> String {
     let mut text = String::from("\nWhat the house itself says:\n");
     let says = |is: bool| if is { "runs" } else { "does not run" };
     let _written = writeln!(
@@ -96,14 +126,15 @@ pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
         says(house.old.is_running()),
         says(house.new.is_running())
     );
-    let container = house.still_fawn.look(|node| node.containers.contains_key(&crate::lab::house::CONTAINER));
+    let number = house.blueprint.container;
+    let container = house.still_fawn.look(|node| node.containers.contains_key(&number));
     let _written = writeln!(
         text,
-        "  container 110 {}, its recordings {}",
+        "  container {number} {}, its recordings {}",
         if container.unwrap_or(true) { "is there" } else { "is deleted" },
         if house.recordings_are_there() { "are there" } else { "are GONE" },
     );
-    for camera in CAMERAS.iter().skip(1) {
+    for camera in house.blueprint.cameras.iter().filter(|camera| !house.blueprint.down.contains(camera)) {
         let gaps: Vec<_> = house.home.gaps().into_iter().filter(|gap| gap.camera == *camera).collect();
         let ms: u64 = gaps.iter().filter_map(|gap| Some(gap.to_ms?.saturating_sub(gap.from_ms))).sum();
         let open = gaps.iter().any(|gap| gap.to_ms.is_none());
@@ -115,30 +146,47 @@ pub(super) fn after(house: &House, folder: &Path, code: u8) -> String {
             if open { ", and is without it now" } else { "" },
         );
     }
+    text.trim_end().to_owned()
+}
+
+/// Where all of it can be read.
+pub(super) fn where_it_stands(folder: &Path, deleted: bool) -> String {
     let state = folder.join("state");
-    let _written = writeln!(
-        text,
+    let mut text = format!(
         "\nAll of it is in the journal: `runner --state {0} events`, `runner --state {0} why STEP`.",
         state.display()
     );
-    if code == exit::COMPLETE {
+    if deleted {
         text.push_str("There is no way back from a deletion but the archive; until then `runner rollback` had one at every step.\n");
     }
     text
 }
 
 /// Where to look around.
-pub(super) fn around(house: &House, folder: &Path, plan: &Path) -> String {
+pub(super) fn around(house: &House, folder: &Path, led: &Led, secrets: &[(String, String)]) -> String {
+    let plan = shell_word(&led.plan.display().to_string());
+    let vars: String = led
+        .var_files
+        .iter()
+        .map(|file| format!(" --var-file {}", shell_word(&file.display().to_string())))
+        .collect();
+    let vars: String = led
+        .vars
+        .iter()
+        .fold(vars, |vars, (name, value)| format!("{vars} --var {}", shell_word(&format!("{name}={value}"))));
+    let secrets: Vec<String> =
+        secrets.iter().map(|(name, value)| shell_word(&format!("{name}={value}"))).collect();
     format!(
-        "\nThe house stays until Ctrl-C.\n  the old Frigate  {}\n  the new Frigate  {}\n  Home Assistant   {}\n  kubectl          kubectl \
-         --kubeconfig {}\n  status           runner --state {state} status\n  plan             runner --state {state} plan {plan} \
-         --var-file {vars}\n  rollback         runner --state {state} rollback\n",
+        "\nThe house stays until Ctrl-C. From another terminal, with the house's own secrets (they open nothing else):\n  \
+         export {}\n\n  the old Frigate  {}\n  the new Frigate  {}\n  Home Assistant   {}\n  kubectl          kubectl \
+         --kubeconfig {}\n  status           runner --state {state} status\n  plan             runner --state {state} plan \
+         {plan}{vars}\n  doctor           runner --state {state} doctor {plan}{vars}\n  rollback         runner --state {state} \
+         rollback\n",
+        secrets.join(" "),
         house.old.url(),
         house.new.url(),
         house.home.url(),
         house.cluster.kubeconfig().display(),
-        state = folder.join("state").display(),
-        plan = plan.display(),
-        vars = plan.with_file_name("frigate.vars.toml").display(),
+        state = shell_word(&folder.join("state").display().to_string()),
     )
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join_all};
 
-use super::RunTask;
+use super::{Message, RunTask};
+use crate::action::Tell;
 use crate::check::Look;
 use crate::driver::clock::Clock;
 use crate::driver::log::Log;
@@ -99,10 +100,14 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             let (class, message) = (FailureClass::Permanent, redactor.text(message));
             Reply::Ended(Outcome::Failed { class, message, trace: Trace::default() })
         };
-        let call = match self.renderer.call(&self.state, step, direction, attempt) {
+        let mut call = match self.renderer.call(&self.state, step, direction, attempt) {
             Ok(call) => call,
             Err(message) => return ready(failed(&message)),
         };
+        let (sender, id) = (self.sender.clone(), step.id.clone());
+        call.tell = Tell::to(move |reason| {
+            drop(sender.send(Message::Waits { step: id.clone(), reason }));
+        });
         let world = Arc::clone(&self.parts.world);
         let kept = self.state.step(&step.id).and_then(|(_, found)| found.pre_image.clone());
         if direction == Direction::Forward {

@@ -134,6 +134,16 @@ impl Frigate {
         format!("http://127.0.0.1:{}", self.port())
     }
 
+    /// How its container ends when it is asked to.
+    pub fn ends(&self) -> End {
+        if self.inner.store.look(|state| state.switches.dies) { End::Kill } else { End::Shutdown }
+    }
+
+    /// Its client id at the broker.
+    pub fn client_id(&self) -> String {
+        self.inner.store.look(|state| state.setup.client_id.clone())
+    }
+
     /// How many requests have changed something.
     pub fn writes(&self) -> u64 {
         self.inner.store.look(|state| state.writes)

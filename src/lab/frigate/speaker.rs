@@ -16,9 +16,6 @@ use super::{End, Inner};
 /// How long after the end of a connection it tries again: paho's first pause.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How often it publishes its statistics; the real one's `mqtt.stats_interval` is 60 s, and 15 at least.
-const STATS_EVERY: Duration = Duration::from_secs(15);
-
 #[derive(Debug)]
 pub(super) struct Speaker {
     good_bye: Option<oneshot::Sender<()>>,
@@ -28,9 +25,10 @@ pub(super) struct Speaker {
 impl Speaker {
     /// Starts it, if there is a broker.
     pub(super) fn start(inner: &Arc<Inner>) -> Option<Self> {
-        let setup = inner.store.look(|state| state.setup.clone());
-        let login = setup.broker?;
-        let mut options = MqttOptions::new(setup.client_id, "127.0.0.1", login.port);
+        let (setup, switches) = inner.store.look(|state| (state.setup.clone(), state.switches.clone()));
+        let login = setup.broker.filter(|_| !switches.mute)?;
+        let client_id = switches.client_id.unwrap_or(setup.client_id);
+        let mut options = MqttOptions::new(client_id, "127.0.0.1", login.port);
         options.set_credentials(login.user, login.password);
         options.set_keep_alive(Duration::from_secs(60));
         let prefix = setup.topic_prefix;
@@ -73,7 +71,9 @@ async fn speak(
     mut events: EventLoop,
     leaving: oneshot::Receiver<()>,
 ) {
-    let mut next = Instant::now() + STATS_EVERY;
+    // The real one's `mqtt.stats_interval` is 60 s, and 15 at least.
+    let every = Duration::from_secs(inner.store.look(|state| state.setup.stats_every.max(1)));
+    let mut next = Instant::now() + every;
     tokio::pin!(leaving);
     let mut going = false;
     loop {
@@ -86,7 +86,7 @@ async fn speak(
                 continue;
             }
             () = tokio::time::sleep_until(next) => {
-                next = Instant::now() + STATS_EVERY;
+                next = Instant::now() + every;
                 let now = inner.clock.now().as_secs();
                 let stats = inner.store.look(|state| stats(state, now)).to_string();
                 // While it is not connected they are lost, as the real one's are.

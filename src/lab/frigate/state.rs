@@ -34,7 +34,7 @@ pub struct Setup {
     pub face_recognition: bool,
     /// User and password, as port 8971 wants them; absent: port 5000.
     pub login: Option<(String, String)>,
-    /// Seconds between two of its statistics; the real one takes 15.
+    /// Seconds between two of its statistics, over MQTT as well; the real one takes 15, and 60 over MQTT.
     pub stats_every: u64,
 }
 
@@ -84,6 +84,14 @@ pub struct Switches {
     pub version: Option<String>,
     /// Face recognition is off.
     pub faces_off: bool,
+    /// It no longer lists these cameras.
+    pub missing: BTreeSet<String>,
+    /// Its MQTT client finds no broker, as with a name that does not resolve in its pod; taken in at its next start.
+    pub mute: bool,
+    /// The client id of its MQTT client, whatever its configuration says; taken in at its next start.
+    pub client_id: Option<String>,
+    /// Its container does not end cleanly: its last will is sent.
+    pub dies: bool,
 }
 
 /// All of it.
@@ -122,6 +130,11 @@ impl State {
 
     pub(super) fn face_recognition(&self) -> bool {
         self.setup.face_recognition && !self.switches.faces_off && !self.setup.is_0_14()
+    }
+
+    /// The cameras that it lists.
+    pub(super) fn cameras(&self) -> impl Iterator<Item = &String> {
+        self.setup.cameras.iter().filter(|camera| !self.switches.missing.contains(*camera))
     }
 
     pub(super) fn detection(&self) -> bool {

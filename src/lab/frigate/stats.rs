@@ -32,7 +32,7 @@ pub(super) fn stats(state: &State, now: u64) -> Value {
     let warm = up >= state.switches.warm_up;
     let mut cameras = Map::new();
     let mut detecting = 0.0;
-    for name in &state.setup.cameras {
+    for name in state.cameras() {
         let sends = warm && !state.switches.dead.contains(name);
         let fps = if sends { FPS } else { 0.0 };
         let skipped = if state.switches.skipping { fps } else { 0.0 };
@@ -91,7 +91,7 @@ pub(super) fn config(state: &State) -> Value {
     });
     let camera = config["cameras"]["CAMERA"].take();
     let mut cameras = Map::new();
-    for name in &state.setup.cameras {
+    for name in state.cameras() {
         let mut camera = camera.clone();
         camera["name"] = json!(name);
         camera["detect"]["enabled"] = json!(state.detection());

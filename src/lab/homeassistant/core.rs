@@ -144,6 +144,23 @@ impl Core {
         self.inner.memory().running
     }
 
+    /// Takes in an entry of another integration, loaded.
+    pub(super) fn take_in(&self, entry: Map<String, Value>) {
+        let release = self.inner.shared.release();
+        let mut entry = Entry::of(storage::whole(entry, release));
+        entry.state = State::Loaded;
+        self.inner.memory().entries.push(entry);
+        self.inner.save_soon();
+    }
+
+    /// Writes what is due to be written.
+    pub(super) fn write_due(&self) {
+        let due = self.inner.memory().save_at.take();
+        if due.is_some() {
+            self.inner.save();
+        }
+    }
+
     pub(super) fn touch(&self, entry_id: &str) {
         let release = self.inner.shared.release();
         if let Some(entry) = self.inner.memory().entries.iter_mut().find(|entry| entry.id() == entry_id) {
@@ -314,7 +331,10 @@ impl Inner {
             }) else {
                 return;
             };
-            match frigate::view(&url).await {
+            let refused =
+                !self.shared.reaches(&url) || super::begins(&url, &self.shared.mishaps().cannot_set_up);
+            let seen = if refused { Err(NoView::Unreachable) } else { frigate::view(&url).await };
+            match seen {
                 Ok(view) => {
                     complain(self.shared.store.change(|stored| {
                         entities::register(&mut stored.registry, id, &view);
@@ -340,7 +360,7 @@ impl Inner {
         loop {
             tokio::time::sleep(poll).await;
             let Some(url) = self.with_entry(id, |entry| entry.url()) else { return };
-            let stats = frigate::stats(&url).await;
+            let stats = if self.shared.reaches(&url) { frigate::stats(&url).await } else { None };
             self.with_entry(id, |entry| {
                 entry.reached = stats.is_some();
                 if let (Some(view), Some(stats)) = (&mut entry.view, stats) {

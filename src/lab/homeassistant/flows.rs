@@ -132,7 +132,7 @@ pub(super) async fn send(inner: &Arc<Inner>, id: &str, body: &Value) -> Reply {
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return asks_again(&flow, "invalid_url");
     }
-    if frigate::stats(&url).await.is_none() {
+    if !inner.shared.reaches(&url) || frigate::stats(&url).await.is_none() {
         return asks_again(&flow, "cannot_connect");
     }
     inner.memory().flows.remove(id);

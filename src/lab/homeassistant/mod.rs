@@ -118,7 +118,7 @@ struct Stored {
     token: String,
     /// Whether the core runs, as far as the supervisor wants it.
     running: bool,
-    /// Requests that changed something.
+    /// Requests that changed something, those to its supervisor included.
     writes: u64,
     /// Entities by id.
     registry: BTreeMap<String, Registered>,
@@ -159,6 +159,10 @@ pub struct Mishaps {
     pub start_fails: u32,
     /// Something rewrites another entry while the core is asked to stop, so that the file is written from memory.
     pub saves_at_stop: bool,
+    /// Servers whose address begins so cannot be reached from where it runs, whoever else reaches them; empty: all can.
+    pub cannot_reach: String,
+    /// Entries of servers whose address begins so are taken, and then not set up; empty: all are.
+    pub cannot_set_up: String,
 }
 
 /// A running one. Dropped, it goes on; [`stop`](Self::stop) ends it.
@@ -246,7 +250,7 @@ impl HomeAssistant {
         supervisor::core(&self.shared, verb).await
     }
 
-    /// How often something was changed through its API.
+    /// How often something was changed through its API, or it was stopped or started.
     pub fn writes(&self) -> u64 {
         self.shared.store.look(|stored| stored.writes)
     }
@@ -270,6 +274,38 @@ impl HomeAssistant {
     /// [`StoreError`] when that cannot be remembered.
     pub fn available(&self, prefix: &str, payload: &str) -> Result<(), StoreError> {
         self.shared.heard_available(prefix, payload)
+    }
+
+    /// Knows only this token from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be remembered.
+    pub fn set_token(&self, token: &str) -> Result<(), StoreError> {
+        self.shared.store.change(|stored| token.clone_into(&mut stored.token))
+    }
+
+    /// Takes so long for a start from now on.
+    ///
+    /// # Errors
+    /// [`StoreError`] when that cannot be remembered.
+    pub fn set_down(&self, down: Duration) -> Result<(), StoreError> {
+        let down = u64::try_from(down.as_millis()).unwrap_or(u64::MAX);
+        self.shared.store.change(|stored| stored.times.down = down)
+    }
+
+    /// Adds an entry of another integration, as somebody does in its pages: it stands in the file after the delay. Nothing
+    /// while the core does not run.
+    pub async fn add_entry(&self, entry: Value) {
+        if let (Some(core), Value::Object(entry)) = (&*self.shared.core.lock().await, entry) {
+            core.take_in(entry);
+        }
+    }
+
+    /// Writes what is due to be written, as when it is left alone for a moment.
+    pub async fn write_due(&self) {
+        if let Some(core) = &*self.shared.core.lock().await {
+            core.write_due();
+        }
     }
 
     /// Something changes an entry, as a refreshed token of another integration does: the file is written from memory after
@@ -326,6 +362,11 @@ impl Shared {
 
     fn mishaps(&self) -> Mishaps {
         self.store.look(|stored| stored.mishaps.clone())
+    }
+
+    /// Whether a server can be reached from where it runs.
+    fn reaches(&self, url: &str) -> bool {
+        self.store.look(|stored| !begins(url, &stored.mishaps.cannot_reach))
     }
 
     fn wrote(&self) {
@@ -392,6 +433,11 @@ impl Shared {
         });
         complain(remembered);
     }
+}
+
+/// Whether an address begins with a beginning that is told.
+fn begins(url: &str, with: &str) -> bool {
+    !with.is_empty() && url.starts_with(with)
 }
 
 /// The lab goes on when it cannot remember; whoever looks at it should know.

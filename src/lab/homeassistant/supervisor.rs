@@ -39,7 +39,12 @@ impl Said {
 
 /// `ha core VERB`. A start and a restart answer when the core does.
 pub(super) async fn core(shared: &Arc<Shared>, verb: &str) -> Said {
-    let wants = |running: bool| complain(shared.store.change(|stored| stored.running = running));
+    let wants = |running: bool| {
+        complain(shared.store.change(|stored| {
+            stored.running = running;
+            stored.writes += 1;
+        }));
+    };
     match verb {
         "stop" => {
             wants(false);
@@ -99,6 +104,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/core/{verb}", post(verb).get(verb))
         .route("/lab/core/{verb}", post(order))
         .route("/lab/gaps", get(gaps))
+        .route("/lab/reaches/{address}", get(reaches))
         .route("/lab/writes", get(writes))
         .route("/lab/available/{prefix}/{payload}", post(available))
         .with_state(shared);
@@ -124,6 +130,11 @@ async fn order(State(shared): State<Arc<Shared>>, Path(verb): Path<String>) -> R
         Ok(said) => Reply::Text(500, said.stderr.trim_start_matches("Error: ").trim_end().to_owned()),
         Err(_) => Reply::Text(500, "the simulated supervisor panicked".to_owned()),
     }
+}
+
+async fn reaches(State(shared): State<Arc<Shared>>, Path(address): Path<String>) -> Reply {
+    let status = if shared.reaches(&format!("http://{address}")) { 200 } else { 503 };
+    Reply::Json(status, json!({}))
 }
 
 async fn gaps(State(shared): State<Arc<Shared>>) -> Reply {

@@ -195,6 +195,24 @@ impl Kubernetes {
             .look(|state| state.get(&format!("{}{namespace}/{name}", kinds::prefix(plural, group))).cloned())
     }
 
+    /// Makes an object in the name of somebody else, unless it is there; nothing when the kind is unknown.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    pub fn make(
+        &self,
+        plural: &str,
+        group: &str,
+        version: &str,
+        object: Value,
+    ) -> Result<(), KubernetesError> {
+        self.change(|state| {
+            if let Some(kind) = kinds::find(state, group, version, plural) {
+                state.make(&kind, object);
+            }
+        })
+    }
+
     /// How long a pod, an address or an end takes from now on.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ impl Client<'_> {
             Packet::Publish(message) => {
                 let Publish { qos, pkid, .. } = message;
                 // On file before it is acknowledged.
-                hub.publish(self.user, &message).map_err(io::Error::other)?;
+                hub.publish(self.id, self.user, &message).map_err(io::Error::other)?;
                 match qos {
                     QoS::AtMostOnce => Ok(()),
                     QoS::AtLeastOnce => wire.say(Packet::PubAck(PubAck::new(pkid))).await,

@@ -58,7 +58,7 @@ impl Hub {
         if let Some(loser) = members.by_id.remove(id)
             && let Some(will) = loser.will
         {
-            self.say(&mut members, &loser.user, &of_will(will))?;
+            self.say(&mut members, (id, &loser.user), &of_will(will))?;
         }
         members.number += 1;
         let number = members.number;
@@ -79,7 +79,7 @@ impl Hub {
         let gone = members.by_id.remove(id);
         if let Some(Member { will: Some(will), user, .. }) = gone.filter(|_| !in_order) {
             // A will that cannot be kept on file has nobody left to hear of it.
-            let _kept = self.say(&mut members, &user, &of_will(will));
+            let _kept = self.say(&mut members, (id, &user), &of_will(will));
         }
     }
 
@@ -108,19 +108,24 @@ impl Hub {
     }
 
     /// Takes a message from a client. What the access list forbids goes nowhere, and nobody is told.
-    pub(super) fn publish(&self, user: &str, message: &Publish) -> Result<(), StoreError> {
+    pub(super) fn publish(&self, id: &str, user: &str, message: &Publish) -> Result<(), StoreError> {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        self.say(&mut members, user, message)
+        self.say(&mut members, (id, user), message)
     }
 
-    fn say(&self, members: &mut Members, user: &str, message: &Publish) -> Result<(), StoreError> {
+    fn say(
+        &self,
+        members: &mut Members,
+        (id, user): (&str, &str),
+        message: &Publish,
+    ) -> Result<(), StoreError> {
         let Publish { topic, payload, retain, qos, .. } = message;
         let wild = topic.is_empty() || topic.contains(['+', '#']);
         if wild || !self.store.look(|state| state.may(user, true, topic)) {
             return Ok(());
         }
         self.store.change(|state| {
-            state.writes += 1;
+            *state.written.entry(id.to_owned()).or_default() += 1;
             match (*retain, payload.is_empty()) {
                 (true, true) => {
                     state.retained.remove(topic);

@@ -80,7 +80,12 @@ impl Broker {
 
     /// How many messages were taken from clients and handed on; those that were forbidden do not count.
     pub fn writes(&self) -> u64 {
-        self.hub.store.look(|state| state.writes)
+        self.written().values().sum()
+    }
+
+    /// The same by the client ids that sent them.
+    pub fn written(&self) -> BTreeMap<String, u64> {
+        self.hub.store.look(|state| state.written.clone())
     }
 
     /// Lets a user in, or changes its password and rights. Who is connected stays so.

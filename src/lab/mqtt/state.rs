@@ -37,8 +37,9 @@ pub(super) struct State {
     pub(super) port: u16,
     pub(super) users: BTreeMap<String, User>,
     pub(super) retained: BTreeMap<String, Retained>,
-    /// Messages that were handed on.
-    pub(super) writes: u64,
+    /// Messages that were handed on, by the client id that sent them.
+    #[serde(default)]
+    pub(super) written: BTreeMap<String, u64>,
 }
 
 impl State {

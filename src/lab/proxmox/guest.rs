@@ -127,13 +127,43 @@ pub(super) fn ha(_place: &Place, words: &[String]) -> Said {
     }
 }
 
-/// One request. The connection ends with the answer.
+/// `docker exec homeassistant curl … URL`: the status of an answer as Home Assistant's container gets it. Whether the
+/// container reaches the server the lab's Home Assistant knows.
+pub(super) fn docker(words: &[String]) -> Said {
+    let curl = |code: u8, why: String| Said { code, ..Said::die(format!("curl: ({code}) {why}")) };
+    let (Some("exec"), Some("homeassistant"), Some("curl"), Some(url)) = (
+        words.first().map(String::as_str),
+        words.get(1).map(String::as_str),
+        words.get(2).map(String::as_str),
+        words.last(),
+    ) else {
+        return Said { code: 1, ..Said::die("docker: the lab has only `exec homeassistant curl … URL`") };
+    };
+    let Some((address, path)) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')) else {
+        return curl(3, "URL rejected".to_owned());
+    };
+    let home = std::env::var_os(HOME_ASSISTANT).unwrap_or_default();
+    let reached = talk(&home.to_string_lossy(), "GET", &format!("/lab/reaches/{address}"));
+    if !matches!(reached, Ok((200, _))) {
+        return curl(6, format!("Could not resolve host: {address}"));
+    }
+    match talk(address, "GET", &format!("/{path}")) {
+        Ok((status, _)) => Said::ok(status.to_string()),
+        Err(error) => curl(7, format!("Failed to connect to {address}: {error}")),
+    }
+}
+
 fn ask(address: &str, order: &str) -> std::io::Result<(u16, String)> {
+    talk(address, "POST", &format!("/lab/core/{order}"))
+}
+
+/// One request. The connection ends with the answer.
+fn talk(address: &str, method: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ORDER_MAX))?;
     write!(
         stream,
-        "POST /lab/core/{order} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -102,6 +102,8 @@ pub struct Faults {
     pub destroy_stops_half: bool,
     /// Its processes do not come up.
     pub start_fails: bool,
+    /// What is done to it goes well, with a warning.
+    pub warns: bool,
 }
 
 /// A snapshot of a container.

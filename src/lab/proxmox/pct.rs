@@ -198,8 +198,19 @@ fn start(place: &Place, vmid: u32) -> Result {
         }
         container.running = true;
         container.pending = None;
-        Said::default()
+        ended_well(container)
     })
+}
+
+/// A task that ended well; its warnings are said on stdout, and counted on stderr (PVE::RESTEnvironment, PVE::UPID).
+fn ended_well(container: &Container) -> Said {
+    if !container.faults.warns {
+        return Said::default();
+    }
+    let err = "Task finished with 1 warning(s)!\n".to_owned();
+    let out = "WARN: old systemd (< v232) detected, container won't run in a pure cgroupv2 environment!\n"
+        .to_owned();
+    Said { out, err, code: 0 }
 }
 
 /// What keeps it from starting, as the captured words of the container say it.
@@ -273,10 +284,13 @@ fn shutdown(place: &Place, vmid: u32, options: &Options) -> Result {
     }
     let until = now_ms() + u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     loop {
-        let running =
-            place.look(|node| node.containers.get(&vmid).is_some_and(|container| container.running))?;
-        if !running {
-            return Ok(Said::default());
+        let stopped = place.look(|node| match node.containers.get(&vmid) {
+            Some(container) if container.running => None,
+            Some(container) => Some(ended_well(container)),
+            None => Some(Said::default()),
+        })?;
+        if let Some(said) = stopped {
+            return Ok(said);
         }
         if now_ms() >= until {
             break;
@@ -357,7 +371,7 @@ fn snapshot(container: &mut Container, node: &Node, options: &Options) -> Said {
         (options.get("description").unwrap_or_default().to_owned(), container.config.clone());
     let time = now_ms() / 1000;
     container.snapshots.push(Snapshot { name, time, description, config, contents });
-    Said::default()
+    ended_well(container)
 }
 
 fn rollback(vmid: u32, container: &mut Container, node: &mut Node, options: &Options) -> Said {
@@ -404,6 +418,7 @@ fn destroy(place: &Place, vmid: u32, options: &Options) -> Result {
         }
         node.writes += 1;
         let (volumes, half) = (volumes_of(&container.config), container.faults.destroy_stops_half);
+        let warned = ended_well(container);
         let (mut out, mut err) = (String::new(), String::new());
         if half {
             let container = node.containers.get_mut(&vmid).expect("it was there a line before");
@@ -428,7 +443,7 @@ fn destroy(place: &Place, vmid: u32, options: &Options) -> Result {
         if options.flag("purge") {
             out.push_str(&format!("purging CT {vmid} from related configurations..\n"));
         }
-        Said { out: out + &err, err: String::new(), code: 0 }
+        Said { out: out + &err + &warned.out, err: warned.err, code: 0 }
     })
 }
 

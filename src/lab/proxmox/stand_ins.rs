@@ -23,7 +23,7 @@ impl Place {
         Ok(bin)
     }
 
-    /// Writes what a guest has beside the usual programs into its folder `bin`: `ha`.
+    /// Writes what a guest has beside the usual programs into its folder `bin`: `ha` and `docker`.
     ///
     /// # Errors
     /// That of the system, when it cannot be written.
@@ -31,6 +31,7 @@ impl Place {
         let bin = self.guest(vmid).join("bin");
         fs::create_dir_all(self.guest(vmid).join("root"))?;
         self.write(&bin, runner, "ha")?;
+        self.write(&bin, runner, "docker")?;
         Ok(bin)
     }
 

@@ -106,8 +106,7 @@ const GPU: Field = field(
 const ARCH: Field = field("arch", FieldType::OneOf(&["amd64", "arm64"]), "The processor of that node.");
 const IMAGE: Field =
     field("image", FieldType::Text, "The container image with its tag, where no manifest says it.");
-const ALLOW: Field =
-    field("allow", FieldType::TextArray, "Codes of findings that do not count, such as `L9`.");
+const ALLOW: Field = field("allow", FieldType::TextSet, "Codes of findings that do not count, such as `L9`.");
 const STRICT: Field =
     Field { default: Some("false"), ..field("strict", FieldType::Bool, "Warnings count as well.") };
 
@@ -168,7 +167,7 @@ const BASELINE: Field = field(
      then is not held against it now.",
 );
 const KNOWN_BAD: Field =
-    field("known_bad", FieldType::TextArray, "Cameras that may send nothing: they are known to be down.");
+    field("known_bad", FieldType::TextSet, "Cameras that may send nothing: they are known to be down.");
 const BESIDE: Field = field(
     "beside",
     FieldType::Url,

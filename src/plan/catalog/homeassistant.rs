@@ -31,6 +31,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         ],
         at_most_one: &[&["entry_id", "title", "current_url"]],
         own_inverse: true,
+        way_back: "the address that it had, by the same way",
         own_probe: true,
         outputs: &["entry_id", "title", "url"],
         ..PLAIN
@@ -125,7 +126,7 @@ const SAME_CAMERAS: Field = Field {
 };
 const ENTITIES: Field = field(
     "entities",
-    FieldType::TextArray,
+    FieldType::TextSet,
     "Entities that must be available afterwards, in addition to the cameras that the server sees.",
 );
 const WITHIN: Field = Field {
@@ -170,10 +171,10 @@ const ENTITY: Field = field(
 );
 const STATE: Field = field("state", FieldType::Text, "The state of `entity`.");
 const AVAILABLE: Field =
-    field("available", FieldType::TextArray, "Entities that must be there and not `unavailable`.");
+    field("available", FieldType::TextSet, "Entities that must be there and not `unavailable`.");
 const CAMERAS: Field = field(
     "cameras",
-    FieldType::TextArray,
+    FieldType::TextSet,
     "Frigate's cameras, by their names there: each must have an available camera entity, whatever that is called.",
 );
 const CLIENT_ID: Field = field(

@@ -22,6 +22,7 @@ const APPLY: Entry = Entry {
         ON_STOP_FINISH,
     ],
     own_inverse: true,
+    way_back: "what it made is deleted and what it changed is as it was; claims and volumes stay, with their namespace",
     own_probe: true,
     outputs: &["address", "addresses", "node", "nodes", "images"],
     ..PLAIN
@@ -34,6 +35,7 @@ const DELETE: Entry = Entry {
           owners of its fields included; not what was stored in it.",
     fields: &[CLUSTER, OBJECT, DELETE_DATA, ON_STOP_FINISH],
     own_inverse: true,
+    way_back: "made again as it was",
     own_probe: true,
     data_field: Some("delete_data"),
     ..PLAIN
@@ -69,6 +71,7 @@ const SCALE: Entry = Entry {
     fields: &[CLUSTER, DEPLOYMENT, STATEFULSET, REPLICAS, ON_STOP_FINISH],
     one_of: &["deployment", "statefulset"],
     own_inverse: true,
+    way_back: "as many pods as before",
     own_probe: true,
     ..PLAIN
 };
@@ -146,7 +149,8 @@ const MANIFESTS: Field = Field {
         "manifests",
         FieldType::Manifests,
         "A file, or a folder with its `.yaml`, `.yml` and `.json` files; one with a kustomization is built with `kubectl \
-         kustomize` when the plan is read. The objects are recorded.",
+         kustomize` when the plan is read. The objects are recorded, so a Secret with values in it is refused: `secrets` \
+         fills them in.",
     )
 };
 const NAMESPACE: Field = field(
@@ -160,7 +164,7 @@ const SECRETS: Field = Field {
         "secrets",
         FieldType::Json,
         "Secrets to apply with the rest, by `namespace/name` or `name`: a table of their keys and values. They stand in \
-         no file and not in the journal.",
+         no file and not in the journal. One that `manifests` has without values keeps its type and labels.",
     )
 };
 const FORCE_CONFLICTS: Field = Field {

@@ -24,6 +24,8 @@ pub enum FieldType {
     Duration,
     /// An array of strings, not empty.
     TextArray,
+    /// An array of strings, which may be empty: then it asks for nothing.
+    TextSet,
     /// An array of integers.
     IntegerArray,
     /// A table of strings whose keys are names of environment variables.
@@ -92,7 +94,7 @@ impl FieldType {
             FieldType::Bool => "boolean",
             FieldType::Integer | FieldType::UpTo(_) => "integer",
             FieldType::Duration => "duration",
-            FieldType::TextArray => "array of strings",
+            FieldType::TextArray | FieldType::TextSet => "array of strings",
             FieldType::IntegerArray => "array of integers",
             FieldType::Environment | FieldType::Headers => "table of strings",
             FieldType::Outputs | FieldType::AnswerOutputs => "table of outputs",
@@ -118,6 +120,8 @@ pub struct Field {
     pub secrets: bool,
     /// A shell reads it: a value may enter only through `shell_quote`.
     pub shell: bool,
+    /// A look ahead can do without it while its value is not known yet: what an earlier step will put out.
+    pub comes_later: bool,
     /// One sentence for the manual.
     pub doc: &'static str,
 }
@@ -167,6 +171,8 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
+    /// What its own inverse does, in a few words; empty: it brings back what was there.
+    pub way_back: &'static str,
     /// It leaves nothing to undo: a step need not say how it is taken back.
     pub nothing_to_undo: bool,
     /// Its own inverse is there only where this field is `true`; empty: always.
@@ -234,6 +240,7 @@ const PLAIN: Entry = Entry {
     one_of: &[],
     at_most_one: &[],
     own_inverse: false,
+    way_back: "",
     nothing_to_undo: false,
     inverse_if: "",
     outputs: &[],
@@ -245,7 +252,16 @@ const PLAIN: Entry = Entry {
 };
 
 const fn field(name: &'static str, kind: FieldType, doc: &'static str) -> Field {
-    Field { name, kind, required: false, default: None, secrets: false, shell: false, doc }
+    Field {
+        name,
+        kind,
+        required: false,
+        default: None,
+        secrets: false,
+        shell: false,
+        comes_later: false,
+        doc,
+    }
 }
 
 /// How long a look may take.

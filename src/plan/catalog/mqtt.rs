@@ -12,6 +12,7 @@ pub(super) const ENTRIES: &[Entry] = &[
               that is not retained leaves nothing to look at: cut off, it is sent again.",
         fields: &[BROKER, TOPIC, PAYLOAD, QOS, RETAIN, ON_STOP_FINISH],
         own_inverse: true,
+        way_back: "the message that was retained before",
         own_probe: true,
         inverse_if: "retain",
         ..PLAIN

@@ -10,6 +10,7 @@ pub(super) const ENTRIES: &[Entry] = &[
               waited for, as long as the step's `timeout` lets it. Both come back as they were on the way back.",
         fields: &[HOST, VMID, ONBOOT, WITHIN, KILL, ON_STOP_FINISH],
         own_inverse: true,
+        way_back: "started again, its `onboot` as it was",
         own_probe: true,
         ..PLAIN
     },
@@ -19,6 +20,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         doc: "Starts a container, and sets its `onboot`. Both come back as they were on the way back.",
         fields: &[HOST, VMID, ONBOOT, WITHIN, ON_STOP_FINISH],
         own_inverse: true,
+        way_back: "stopped again, its `onboot` as it was",
         own_probe: true,
         ..PLAIN
     },
@@ -29,6 +31,7 @@ pub(super) const ENTRIES: &[Entry] = &[
               it, unless it was there before.",
         fields: &[HOST, VMID, SNAPSHOT, DESCRIPTION, ON_STOP_FINISH],
         own_inverse: true,
+        way_back: "the snapshot is deleted",
         own_probe: true,
         ..PLAIN
     },
@@ -51,6 +54,7 @@ pub(super) const ENTRIES: &[Entry] = &[
               owned volume; else the step needs `irreversible`.",
         fields: &[HOST, VMID, HOSTNAME, VOLUMES, ARCHIVE, PURGE, ON_STOP_FINISH],
         own_inverse: true,
+        way_back: "restored from the archive",
         own_probe: true,
         deletes_data: true,
         ..PLAIN
@@ -158,8 +162,14 @@ const VOLUMES: Field = Field {
         "The owned volumes that may go with it, such as `rootfs`, `mp1`, `unused0`.",
     )
 };
-const ARCHIVE: Field =
-    field("archive", FieldType::Text, "The archive to come back from: the output `archive` of `lxc.backup`.");
+const ARCHIVE: Field = Field {
+    comes_later: true,
+    ..field(
+        "archive",
+        FieldType::Text,
+        "The archive to come back from: the output `archive` of `lxc.backup`.",
+    )
+};
 const ARCHIVE_LOOK: Field = field("archive", FieldType::Text, "An archive that is there.");
 const PURGE: Field = Field {
     default: Some("false"),

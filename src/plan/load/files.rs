@@ -70,10 +70,30 @@ impl Loader<'_, '_> {
         let span = text.span.clone();
         let path = self.recorded(text, using, true)?;
         let content = self.files.get(&path).and_then(|file| self.contents.get(&file.sha256));
-        if let Some(Err(wrong)) = content.map(|content| manifests::read(content)) {
-            for wrong in wrong {
-                let help = "mend the file; what the server would say of the objects, `runner plan` shows";
-                self.problems.add_help(&span, "bad-manifest", wrong, help);
+        let Some(content) = content else { return Some(path) };
+        match manifests::read(content) {
+            Ok(all) => {
+                for secret in all.iter().filter(|one| one.has_values_in_clear()) {
+                    let (shown, source) = (secret.shown(), &secret.source);
+                    let message = format!(
+                        "`{source}` has {shown} with its values, and manifests are recorded in clear in the journal"
+                    );
+                    let place = match &secret.namespace {
+                        Some(namespace) => format!("{namespace}/{}", secret.name),
+                        None => secret.name.clone(),
+                    };
+                    let help = format!(
+                        "take its `data` and `stringData` out, and let `kubernetes.apply` fill them in: `secrets = {{ \
+                         \"{place}\" = {{ KEY = \"{{{{ secrets.name }}}}\" }} }}`"
+                    );
+                    self.problems.add_help(&span, "secret-in-manifest", message, help);
+                }
+            }
+            Err(wrong) => {
+                for wrong in wrong {
+                    let help = "mend the file; what the server would say of the objects, `runner plan` shows";
+                    self.problems.add_help(&span, "bad-manifest", wrong, help);
+                }
             }
         }
         Some(path)

@@ -173,7 +173,7 @@ impl<'d> Loader<'d, '_> {
                 duration_ms(item, &mut self.problems)?;
                 item.value.get_ref().as_str().map(Value::from)
             }
-            FieldType::TextArray => self.texts(item, field, using),
+            FieldType::TextArray | FieldType::TextSet => self.texts(item, field, using),
             FieldType::IntegerArray => self.statuses(item),
             FieldType::Environment => self.environment(item, using),
             FieldType::Outputs => self.outputs(item),
@@ -233,7 +233,7 @@ impl<'d> Loader<'d, '_> {
             return self.or_expression(item, DeValue::is_array, field, using);
         }
         let words = items(item, field.kind.name(), &mut self.problems)?;
-        if words.is_empty() {
+        if words.is_empty() && field.kind == FieldType::TextArray {
             let message = format!("`{}` is empty", field.name);
             self.problems.add_help(&item.span(), "empty", message, "name at least a program");
         }

@@ -62,8 +62,8 @@ fn fit(value: Value, kind: FieldType) -> Result<Value, String> {
             one if one.is_u64() => Ok(value),
             other => Err(wrong(other)),
         },
-        FieldType::TextArray => match value {
-            Value::Array(items) if !items.is_empty() => items
+        FieldType::TextArray | FieldType::TextSet => match value {
+            Value::Array(items) if !items.is_empty() || kind == FieldType::TextSet => items
                 .into_iter()
                 .map(text)
                 .collect::<Result<_, _>>()

@@ -122,6 +122,11 @@ fn fields_become_what_they_should_be() {
         assert!(wrong.unwrap_err().reason.contains("one of its items is an array"));
         let rendered = render_operation(&operation(json!({ "argv": "{{ vars.list }}" })), scope);
         assert_eq!(rendered.unwrap(), operation(json!({ "argv": ["1", "2"] })));
+        let none = render_operation(&operation(json!({ "argv": [] })), scope);
+        assert!(none.unwrap_err().reason.contains("takes an array of strings"));
+        // Cameras that are known to be down: there may be none.
+        let none = Operation { name: "frigate".to_owned(), ..operation(json!({ "known_bad": [] })) };
+        assert_eq!(render_operation(&none, scope).unwrap(), none);
     });
 }
 

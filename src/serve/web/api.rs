@@ -223,11 +223,11 @@ pub(super) struct Saying {
 /// Who says it, as it is recorded: the name that was given, and where from.
 pub(super) fn asker(name: &str, peer: &Peer) -> String {
     let name = report::text_line(name.trim());
-    let from = peer.0.ip();
-    if name.is_empty() {
-        format!("somebody via http from {from}")
-    } else {
-        format!("{name} via http from {from}")
+    let name = if name.is_empty() { "somebody" } else { &name };
+    let from = peer.address.ip();
+    match &peer.certificate {
+        Some(certificate) => format!("{name} via https from {from} with certificate {certificate}"),
+        None => format!("{name} via http from {from}"),
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::sync::broadcast;
 use crate::driver::{Observer, Tails};
 use crate::plan::{RunId, StepId};
 use crate::report::{self, RunRow};
-use crate::saga::{self, Event, Sample, Stamp, State, Status, StepEvent, Tail, What};
+use crate::saga::{
+    self, Command, Event, Memory, Refusal, Sample, Soaking, Stamp, State, Status, StepEvent, Tail, What,
+};
 
 /// Changes that a reader may be behind: one who is further behind looks at everything anew.
 const CHANGES_MAX: usize = 1_024;
@@ -29,28 +31,106 @@ pub(super) struct Entry {
     pub(super) headline: String,
     /// Steps that wait for a person.
     pub(super) asks: Vec<StepId>,
-    /// The share of healthy time of soaks that go on, in percent.
-    pub(super) soak: Option<u64>,
+    /// Those of them that soak, and whose way back no longer works.
+    pub(super) lost: Vec<StepId>,
+    /// Steps that are under way, the asking ones included.
+    pub(super) moving: Vec<StepId>,
+    /// The soaks that go on.
+    pub(super) soaks: Vec<SoakEntry>,
+    /// Whether a rollback would be taken on; nothing when there is nothing to undo.
+    pub(super) way_back: Option<bool>,
     pub(super) paused: bool,
+}
+
+/// A soak that goes on.
+#[derive(Debug, Clone)]
+pub(super) struct SoakEntry {
+    step: StepId,
+    for_ms: u64,
+    soaking: Box<Soaking>,
+    tail: Tail,
 }
 
 impl Entry {
     pub(super) fn of(state: &State, tails: Option<&Tails>) -> Self {
-        let none = Tail::default();
-        let steps = state.definition.steps.iter().zip(&state.steps);
-        let shares = steps.filter_map(|(step, found)| {
+        let steps = || state.definition.steps.iter().zip(&state.steps);
+        let soaks = steps().filter_map(|(step, found)| {
             let (Some(terms), Status::Soaking(soak)) = (&step.soak, &found.status) else { return None };
-            let tail = tails.and_then(|tails| tails.get(&step.id)).unwrap_or(&none);
-            Some(100 * soak.healthy_ms(tail).min(terms.for_ms) / terms.for_ms.max(1))
+            // Only its figures are needed, and not what the checks saw.
+            let soaking = Soaking { last_trouble: None, memory: Memory::default(), ..(**soak).clone() };
+            let tail = tails.and_then(|tails| tails.get(&step.id)).cloned().unwrap_or_default();
+            let step = step.id.clone();
+            Some(SoakEntry { step, for_ms: terms.for_ms, soaking: Box::new(soaking), tail })
         });
+        let moving = steps().filter(|(_, found)| is_moving(&found.status));
+        let questions = saga::questions(state);
+        let lost = questions.iter().filter(|question| question.request.is_none());
+        let back = Command::Rollback { to: None, parallel: 1 };
+        let way_back = match saga::command(state, &back, "") {
+            Ok(_) => (!state.to_undo(None).is_empty()).then_some(true),
+            Err(Refusal::Nothing { .. }) => None,
+            Err(_) => Some(false),
+        };
         Self {
             seq: state.seq,
             row: RunRow::of(state),
             headline: report::headline(state),
-            asks: saga::questions(state).into_iter().map(|question| question.step.clone()).collect(),
-            soak: shares.min(),
+            lost: lost.map(|question| question.step.clone()).collect(),
+            asks: questions.iter().map(|question| question.step.clone()).collect(),
+            moving: moving.map(|(step, _)| step.id.clone()).collect(),
+            soaks: soaks.collect(),
+            way_back,
             paused: state.paused && state.end.is_none(),
         }
+    }
+
+    /// The share of healthy time of the soak that has the most to go, in percent.
+    pub(super) fn soak(&self) -> Option<u64> {
+        let share = |soak: &SoakEntry| {
+            100 * soak.soaking.healthy_ms(&soak.tail).min(soak.for_ms) / soak.for_ms.max(1)
+        };
+        self.soaks.iter().map(share).min()
+    }
+
+    /// Since when every soak that goes on has seen nothing bad.
+    pub(super) fn healthy_since(&self) -> Option<Stamp> {
+        let each: Option<Vec<Stamp>> =
+            self.soaks.iter().map(|soak| soak.soaking.healthy_since(&soak.tail)).collect();
+        each?.into_iter().max_by_key(|since| since.wall_ms)
+    }
+
+    /// Whether the way back works, as far as that is watched; nothing when there is nothing to undo.
+    pub(super) fn is_rollback_ready(&self) -> Option<bool> {
+        self.way_back.map(|taken| taken && self.lost.is_empty())
+    }
+
+    /// Good samples that are no events yet.
+    fn watched(&mut self, tails: &Tails) {
+        for soak in &mut self.soaks {
+            soak.tail = tails.get(&soak.step).cloned().unwrap_or_default();
+        }
+    }
+}
+
+/// Whether something is done in this step now, or waited for.
+fn is_moving(status: &Status) -> bool {
+    match status {
+        Status::AwaitingApproval
+        | Status::Running { .. }
+        | Status::Retrying { .. }
+        | Status::Verifying(_)
+        | Status::Soaking(_)
+        | Status::Interrupted(_)
+        | Status::Compensating { .. }
+        | Status::CompensationRetrying { .. }
+        | Status::UndoingCheck { .. } => true,
+        Status::Pending
+        | Status::Done
+        | Status::Satisfied
+        | Status::Skipped
+        | Status::Failed { .. }
+        | Status::Compensated
+        | Status::CompensationFailed { .. } => false,
     }
 }
 
@@ -189,6 +269,9 @@ impl Observer for Watcher {
             if of == run && !tails.contains_key(step) {
                 *good = 0;
             }
+        }
+        if let Some(entry) = inner.entries.get_mut(run) {
+            entry.watched(tails);
         }
         if tails.is_empty() {
             inner.tails.remove(run);

@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Sleep;
 
+use super::tls::{self, Tls};
+
 /// Connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 512;
 
@@ -32,10 +34,19 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who asks, as a connection knows it.
 #[derive(Debug, Clone)]
-pub(super) struct Peer(pub(super) std::net::SocketAddr);
+pub(super) struct Peer {
+    pub(super) address: std::net::SocketAddr,
+    /// What its certificate is called, when it has one of an authority that we know.
+    pub(super) certificate: Option<String>,
+}
 
 /// Answers on `listener` until `closing` becomes true; then until everybody was answered, and not for long.
-pub(super) async fn listen(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
+pub(super) async fn listen(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    closing: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut over = closing.clone();
     loop {
@@ -52,37 +63,57 @@ pub(super) async fn listen(listener: TcpListener, router: Router, closing: watch
                 continue;
             }
         };
-        let (router, mut over) = (router.clone(), closing.clone());
+        let (router, over) = (router.clone(), closing.clone());
+        let acceptor = tls.as_ref().map(Tls::acceptor);
         tokio::spawn(async move {
             let _place = place;
             drop(stream.set_nodelay(true));
-            let service = TowerToHyperService::new(router.layer(Extension(Peer(peer))));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(HEAD_MAX)
-                .serve_connection(TokioIo::new(Bounded::new(stream)), service);
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = &mut connection => Some(ended),
-                () = closes(&mut over) => None,
+            let Some(acceptor) = acceptor else {
+                return answer(stream, Peer { address: peer, certificate: None }, router, over).await;
             };
-            let ended = match ended {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+            let stream = match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, %peer, "a TLS connection was not made"),
+                Err(_) => return tracing::debug!(%peer, "a TLS connection was not made in time"),
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, %peer, "an HTTP connection ended");
-            }
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certificate = shown.map(tls::fingerprint);
+            answer(stream, Peer { address: peer, certificate }, router, over).await;
         });
     }
     drop(listener);
     let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     if tokio::time::timeout(CLOSE_TIMEOUT, places.acquire_many(all)).await.is_err() {
         tracing::debug!("left connections that do not read");
+    }
+}
+
+/// Answers on one connection until it ends, or the process does.
+async fn answer<S>(stream: S, peer: Peer, router: Router, mut over: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let address = peer.address;
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(Bounded::new(stream)), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => Some(ended),
+        () = closes(&mut over) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, peer = %address, "an HTTP connection ended");
     }
 }
 

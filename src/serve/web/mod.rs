@@ -1,20 +1,23 @@
-//! The service over HTTP: the API, the page, metrics, health. One port, plain HTTP/1.1.
+//! The service over HTTP: the API, the page, metrics, health. One port, HTTP/1.1, with TLS when it has a certificate.
 //!
 //! Keeps P7 (no secret reaches a page, whatever a command writes is shown and not run) and P2 (an answer is given after
-//! the append it stands for). On loopback it is open to this machine; anywhere else a token is needed (`guard`).
+//! the append it stands for). On loopback it is open to this machine; anywhere else a token is needed (`guard`), or
+//! a certificate of the client (`tls`).
 
 mod api;
 mod board;
+mod entities;
 mod follow;
 mod guard;
+mod home;
 mod listen;
 mod metrics;
 mod pages;
 mod service;
 mod tell;
+mod tls;
 mod view;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +34,16 @@ use tokio::task::JoinHandle;
 
 pub use board::Board;
 pub use guard::is_private;
+pub use home::HomeAssistant;
 pub use service::{PlanFile, Plans};
 pub use tell::Receiver;
+pub use tls::{Tls, TlsFiles};
 
 use crate::driver::{Holder, Unresumed};
+use crate::journal::JournalError;
 use crate::transport::Transport;
 use guard::{Guard, Refused};
+use listen::Peer;
 use service::{Problem, Service};
 
 /// The longest body of a request, in bytes: notes, names and variables.
@@ -48,16 +55,23 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long an end waits until Home Assistant was told of it.
+const HOME_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the service is made of.
 pub struct Settings {
     /// Whoever does not show this is refused.
     pub token: Option<Vec<u8>>,
+    /// Connections are secret, and a client's certificate may stand in for the token.
+    pub tls: Option<Tls>,
     /// Plans that a run can be begun from.
     pub plans: Option<Box<dyn Plans>>,
     /// The state folder.
     pub folder: PathBuf,
     /// Who is told of what people have to know.
     pub receivers: Vec<Receiver>,
+    /// Where runs are shown as devices.
+    pub home: Option<HomeAssistant>,
     /// What links to the page begin with; absent: the address that is listened on.
     pub link: Option<String>,
     /// How they are reached.
@@ -67,8 +81,9 @@ pub struct Settings {
 /// The service, on its port.
 pub struct Web {
     service: Arc<Service>,
-    address: SocketAddr,
+    url: String,
     listening: JoinHandle<()>,
+    home: Option<JoinHandle<()>>,
 }
 
 impl Web {
@@ -86,18 +101,24 @@ impl Web {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(std::io::Error::other)?;
         let journal = settings.folder.display().to_string();
-        let link = settings.link.unwrap_or_else(|| format!("http://{address}"));
-        let guard = Guard::new(address.ip(), false, settings.token.as_deref(), &journal, random);
+        let url = format!("{}://{address}", if settings.tls.is_some() { "https" } else { "http" });
+        let link = settings.link.unwrap_or_else(|| url.clone());
+        let secure = settings.tls.is_some();
+        let guard = Guard::new(address.ip(), secure, settings.token.as_deref(), &journal, random);
         let service =
             Arc::new(Service::new(holder, Arc::clone(&board), guard, settings.plans, settings.folder));
         tell::tell(&board, &settings.transport, settings.receivers, &link, service.closing());
-        let listening = tokio::spawn(listen::listen(listener, router(&service), service.closing()));
-        Ok(Self { service, address, listening })
+        let home = settings
+            .home
+            .map(|terms| home::show(&service, settings.transport, terms, &link, service.closing()));
+        let listening =
+            tokio::spawn(listen::listen(listener, settings.tls, router(&service), service.closing()));
+        Ok(Self { service, url, listening, home })
     }
 
     /// Where it answers.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Every open run was taken on, but for these: from here on it is ready.
@@ -105,14 +126,20 @@ impl Web {
         self.service.resumed(left);
     }
 
-    /// Whether the journal answers.
-    pub async fn is_alive(&self) -> bool {
-        self.service.is_alive().await
+    /// Whether the journal answers; an error is one that it does not get over in this process.
+    ///
+    /// # Errors
+    /// What it says.
+    pub async fn is_alive(&self) -> Result<bool, JournalError> {
+        self.service.settled().await.map_or(Ok(false), |said| said.map(|()| true))
     }
 
     /// Lets everybody go and answers no more.
     pub async fn close(self) {
         self.service.close();
+        if let Some(home) = self.home {
+            drop(tokio::time::timeout(HOME_TIMEOUT, home).await);
+        }
         drop(self.listening.await);
     }
 }
@@ -186,7 +213,8 @@ async fn nothing(State(service): State<Arc<Service>>, headers: HeaderMap, reques
 /// What every request goes through: who asks, its turn, its time; and every answer: what a browser may do with it.
 async fn every(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let mut answer = match admitted(&service, request.method(), request.headers(), &path) {
+    let certified = request.extensions().get::<Peer>().is_some_and(|peer| peer.certificate.is_some());
+    let mut answer = match admitted(&service, request.method(), request.headers(), &path, certified) {
         Ok(()) => in_turn(&service, request, next, &path).await,
         Err(Refused::Token) if for_people(&path) && request.method() == Method::GET => {
             Redirect::to("/login").into_response()
@@ -211,8 +239,15 @@ async fn every(State(service): State<Arc<Service>>, request: Request, next: Next
     answer
 }
 
-fn admitted(service: &Service, method: &Method, headers: &HeaderMap, path: &str) -> Result<(), Refused> {
-    let open = matches!(path, "/healthz" | "/readyz" | "/login" | "/style.css" | "/page.js" | "/icon.svg");
+fn admitted(
+    service: &Service,
+    method: &Method,
+    headers: &HeaderMap,
+    path: &str,
+    certified: bool,
+) -> Result<(), Refused> {
+    let open = certified
+        || matches!(path, "/healthz" | "/readyz" | "/login" | "/style.css" | "/page.js" | "/icon.svg");
     let session = match service.guard.needs_token() {
         true => service.guard.session(headers, service.holder.now().wall_ms / 1_000),
         false => None,

@@ -15,6 +15,7 @@ use super::metrics::{self, Measures};
 use super::pages::Templates;
 use crate::driver::history::{self, History};
 use crate::driver::{HistoryError, Holder, Patience, Submission, SubmitError, Tails, Target, Unresumed};
+use crate::journal::JournalError;
 use crate::plan::recorded::Definition;
 use crate::plan::{RunId, StepId, template};
 use crate::report::{self, Story, WayBack};
@@ -164,9 +165,12 @@ impl Service {
 
     /// Whether the journal answers.
     pub(super) async fn is_alive(&self) -> bool {
-        tokio::time::timeout(ALIVE_TIMEOUT, self.holder.history().settle())
-            .await
-            .is_ok_and(|said| said.is_ok())
+        matches!(self.settled().await, Some(Ok(())))
+    }
+
+    /// What the journal says of itself; nothing when it says nothing in time.
+    pub(super) async fn settled(&self) -> Option<Result<(), JournalError>> {
+        tokio::time::timeout(ALIVE_TIMEOUT, self.holder.history().settle()).await.ok()
     }
 
     /// Lets those who follow go.

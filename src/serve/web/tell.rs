@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::board::{Board, Entry};
 use crate::plan::{RunId, StepId};
 use crate::report::{self, standing_word};
-use crate::transport::{Notice, Transport};
+use crate::transport::{BrokerPlace, Notice, Transport};
 
 /// Notices that wait for one receiver.
 const QUEUE_MAX: usize = 64;
@@ -41,6 +41,13 @@ pub enum Receiver {
         /// An access token.
         token: Option<String>,
     },
+    /// A topic at a broker: the object of a webhook, not retained.
+    Mqtt {
+        /// Where, and who we are there.
+        broker: BrokerPlace,
+        /// The topic.
+        topic: String,
+    },
 }
 
 impl Receiver {
@@ -48,6 +55,7 @@ impl Receiver {
         match self {
             Receiver::Webhook { .. } => "webhook",
             Receiver::Ntfy { .. } => "ntfy",
+            Receiver::Mqtt { .. } => "mqtt",
         }
     }
 }
@@ -81,11 +89,15 @@ fn news(run: &RunId, before: &Known, entry: &Entry) -> Vec<News> {
     let now = Known::of(entry);
     let mut all = Vec::new();
     for step in now.asks.difference(&before.asks) {
+        let (kind, what) = match entry.lost.contains(step) {
+            true => ("way_back_lost", "has lost its way back and stands still until you answer"),
+            false => ("approval", "waits for your answer"),
+        };
         all.push(News {
-            kind: "approval",
+            kind,
             run: run.clone(),
             step: Some(step.clone()),
-            text: format!("Step {step} of {run} waits for your answer. {}", entry.headline),
+            text: format!("Step {step} of {run} {what}. {}", entry.headline),
             command: format!("runner approve {run} {step}"),
             loud: true,
         });
@@ -161,15 +173,19 @@ async fn watch_board(
 async fn send(transport: Transport, receiver: Receiver, link: String, mut queue: mpsc::Receiver<News>) {
     while let Some(news) = queue.recv().await {
         let page = format!("{link}/runs/{}", news.run);
-        let notice = match &receiver {
+        let object = json!({
+            "v": report::SHOWN_VERSION, "type": "notice", "kind": news.kind, "run": news.run,
+            "step": news.step, "text": news.text, "command": news.command, "link": page,
+        });
+        let object = object.to_string().into_bytes();
+        let sent = match &receiver {
+            Receiver::Mqtt { broker, topic } => {
+                transport.publish_notice(broker, topic, object, TIMEOUT).await
+            }
             Receiver::Webhook { url, headers } => {
-                let body = json!({
-                    "v": report::SHOWN_VERSION, "type": "notice", "kind": news.kind, "run": news.run,
-                    "step": news.step, "text": news.text, "command": news.command, "link": page,
-                });
                 let mut headers = headers.clone();
                 headers.push(("content-type".to_owned(), "application/json".to_owned()));
-                Notice { url: url.clone(), headers, body: body.to_string().into_bytes() }
+                transport.notify(Notice { url: url.clone(), headers, body: object }, TIMEOUT).await
             }
             Receiver::Ntfy { url, token } => {
                 let mut headers = vec![
@@ -181,10 +197,11 @@ async fn send(transport: Transport, receiver: Receiver, link: String, mut queue:
                     headers.push(("authorization".to_owned(), format!("Bearer {token}")));
                 }
                 let body = format!("{}\n{}", news.text, news.command);
-                Notice { url: url.clone(), headers, body: body.into_bytes() }
+                let notice = Notice { url: url.clone(), headers, body: body.into_bytes() };
+                transport.notify(notice, TIMEOUT).await
             }
         };
-        if let Err(why) = transport.notify(notice, TIMEOUT).await {
+        if let Err(why) = sent {
             tracing::warn!(run = %news.run, receiver = receiver.word(), why, "a notice was not taken");
         }
     }

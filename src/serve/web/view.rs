@@ -67,7 +67,7 @@ pub(super) fn row(entry: &Entry, now: &Stamp) -> Value {
         run => row.run.to_string(),
         word => spaced(word), tone => tone, sign => sign,
         headline => entry.headline.clone(),
-        soak => entry.soak,
+        soak => entry.soak(),
         steps => format!("{} of {} steps", row.done, row.total),
         ago => duration_shown(now.since_ms(&row.last)),
         plan => report::text_line(&row.plan),

@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use tokio::time::Instant;
 
 use super::ClusterPlace;
-use super::error::{KubeError, chain};
+use super::error::{KubeError, chain, no_credentials};
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -23,8 +23,14 @@ pub(super) async fn client(place: &ClusterPlace, deadline: Instant) -> Result<(C
     let made = tokio::task::spawn_blocking(move || {
         let config = runtime.block_on(config(&wanted))?;
         let namespace = config.default_namespace.clone();
+        let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
         let client = Client::try_from(config).map_err(|error| {
-            KubeError::access(&wanted.name, &format!("no client can be made: {}", chain(&error)))
+            let why = match &error {
+                kube::Error::Auth(error) => no_credentials(error),
+                other => format!("no client can be made: {}", chain(other)),
+            };
+            let plugin = plugin.map_or_else(String::new, |plugin| format!(" (`{plugin}`)"));
+            KubeError::access(&wanted.name, &format!("{why}{plugin}"))
         })?;
         Ok((client, namespace))
     });

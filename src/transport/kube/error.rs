@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use kube::client::AuthError;
 use serde_json::Value;
 
 /// A request that did not end as it was meant to.
@@ -212,12 +213,7 @@ impl KubeError {
     pub(super) fn unanswered(cluster: &str, error: &kube::Error) -> Self {
         let message = |what: &str| format!("cluster `{cluster}`: {what}");
         if let kube::Error::Auth(error) = error {
-            let mut words = chain(error);
-            // What a plugin wrote may be a token.
-            if let Some(end) = words.find(" failed with status") {
-                words.truncate(end + " failed".len());
-            }
-            return Self { why: Why::Access, message: message(&format!("no credentials: {words}")) };
+            return Self { why: Why::Access, message: message(&no_credentials(error)) };
         }
         let all = causes(error);
         let connecting = all.iter().any(|cause| {
@@ -284,6 +280,20 @@ fn read(code: u16, body: &[u8], retry_after: Option<Duration>) -> Refusal {
         causes: causes.collect(),
         retry_after: retry_after.or(asked_to_wait),
     }
+}
+
+/// Why there are no credentials. What a plugin was given and what it wrote may be a secret, so neither is shown.
+pub(super) fn no_credentials(error: &AuthError) -> String {
+    let by_hand = "run it by hand to see why";
+    let why = match error {
+        AuthError::AuthExecRun { out, .. } => format!("its exec plugin failed, {}: {by_hand}", out.status),
+        AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed => {
+            format!("its exec plugin printed no `ExecCredential` with a `status`: {by_hand}")
+        }
+        AuthError::AuthExecStart(error) => format!("its exec plugin cannot be run: {error}"),
+        other => chain(other),
+    };
+    format!("no credentials: {why}")
 }
 
 /// The TLS error that an error wraps, maybe more than once.

@@ -5,14 +5,19 @@
 //! (facts/components.md section 4). It is clean, so that a broker forgets it. An acknowledgement proves nothing: a
 //! broker acknowledges what its access list forbids, so that what is published is read back. rumqttc is built without
 //! its TLS, which brings a certificate library with known holes; `bridge` leads it through ours. Start reading at
-//! `Session::open`.
+//! `Session::open`; `Standing` is
+//! the one session that stays, for who is always there.
 
 mod bridge;
 mod session;
+#[cfg(feature = "serve")]
+mod standing;
 
 use rumqttc::ConnectReturnCode;
 
 pub(crate) use session::{Message, Session, Watched};
+#[cfg(feature = "serve")]
+pub(crate) use standing::{Standing, Will};
 
 /// Where a broker is and who we are there.
 #[derive(Clone)]

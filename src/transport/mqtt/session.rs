@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS,
-    SubscribeReasonCode, Transport as Way,
+    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet,
+    QoS, SubscribeReasonCode, Transport as Way,
 };
 use tokio::time::Instant;
 
@@ -103,61 +103,20 @@ impl Session {
 
     async fn connect(transport: &Transport, broker: &Broker, deadline: Instant) -> Result<Self, MqttError> {
         let id = client_id();
-        let bridge = match broker.tls {
-            true => {
-                Some(Bridge::open(broker, transport.0.options.runtime.join(format!("m{}", &id[6..]))).await?)
-            }
-            false => None,
-        };
-        let mut options = match &bridge {
-            Some(bridge) => {
-                let mut options = MqttOptions::new(&id, bridge.path(), 0);
-                options.set_transport(Way::Unix);
-                options
-            }
-            None => {
-                let host = match broker.host.contains(':') {
-                    true => format!("[{}]", broker.host),
-                    false => broker.host.clone(),
-                };
-                MqttOptions::new(&id, host, broker.port)
-            }
-        };
-        options.set_keep_alive(Duration::from_secs(30));
-        options.set_clean_session(true);
-        options.set_max_packet_size(MESSAGE_MAX, MESSAGE_MAX);
-        if broker.username.is_some() || broker.password.is_some() {
-            options.set_credentials(
-                broker.username.clone().unwrap_or_default(),
-                broker.password.clone().unwrap_or_default(),
-            );
-        }
-        let (client, mut events) = AsyncClient::new(options, 16);
-        let mut network = NetworkOptions::new();
-        network.set_connection_timeout(CONNECT_MAX.as_secs());
-        network.set_tcp_nodelay(true);
-        events.set_network_options(network);
-        match events.poll().await {
-            Ok(_) => Ok(Self {
-                client,
-                events,
-                broker: broker.clone(),
-                id,
-                deadline,
-                inbox: VecDeque::new(),
-                asked: 0,
-                answered: 0,
-                acknowledged: 0,
-                published: false,
-                _bridge: bridge,
-            }),
-            Err(ConnectionError::ConnectionRefused(code)) => Err(broker.refused(code)),
-            Err(ConnectionError::Io(error)) => Err(unreachable(broker, &error)),
-            Err(error) => Err(MqttError::NotSent {
-                permanent: false,
-                message: format!("no session with {}: {error}", broker.shown()),
-            }),
-        }
+        let Connected { client, events, bridge } = connect(transport, broker, &id, None).await?;
+        Ok(Self {
+            client,
+            events,
+            broker: broker.clone(),
+            id,
+            deadline,
+            inbox: VecDeque::new(),
+            asked: 0,
+            answered: 0,
+            acknowledged: 0,
+            published: false,
+            _bridge: bridge,
+        })
     }
 
     /// Subscribes, and waits until the broker has handed out what it retains there.
@@ -263,6 +222,37 @@ impl Session {
         Ok(())
     }
 
+    /// Publishes what nothing depends on: when the broker has acknowledged it, that is enough.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn say(&mut self, topic: &str, payload: Vec<u8>) -> Result<(), MqttError> {
+        let said = self.client.try_publish(topic, QoS::AtLeastOnce, false, payload);
+        said.map_err(|error| MqttError::NotSent {
+            permanent: true,
+            message: format!("cannot publish at `{topic}`: {error}"),
+        })?;
+        self.published = true;
+        let wanted = self.acknowledged + 1;
+        while self.acknowledged < wanted {
+            self.turn(self.deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that is retained below a filter, until the broker has been silent for a moment.
+    #[cfg(feature = "serve")]
+    pub(crate) async fn all_retained(&mut self, filter: &str) -> Result<Vec<Message>, MqttError> {
+        self.inbox.clear();
+        self.subscribe(filter).await?;
+        let mut found = Vec::new();
+        loop {
+            match self.next(Instant::now() + LEISURE).await? {
+                Watched::Message(message) if message.retained => found.push(message),
+                Watched::Message(_) => {}
+                Watched::Nothing => return Ok(found),
+            }
+        }
+    }
+
     fn unproved(&self, topic: &str, qos: u8) -> MqttError {
         let said = if qos > 0 { "acknowledged the message" } else { "took the message" };
         MqttError::Unproved(format!(
@@ -341,6 +331,66 @@ impl Session {
             true => MqttError::Lost(format!("{message}; what was published may have arrived")),
             false => MqttError::NotSent { permanent: false, message },
         }
+    }
+}
+
+/// A connection that the broker has taken.
+pub(super) struct Connected {
+    pub(super) client: AsyncClient,
+    pub(super) events: EventLoop,
+    pub(super) bridge: Option<Bridge>,
+}
+
+/// Connects as `id`, of which the first six letters are the same for all, with this last will.
+pub(super) async fn connect(
+    transport: &Transport,
+    broker: &Broker,
+    id: &str,
+    will: Option<LastWill>,
+) -> Result<Connected, MqttError> {
+    let bridge = match broker.tls {
+        true => Some(Bridge::open(broker, transport.0.options.runtime.join(format!("m{}", &id[6..]))).await?),
+        false => None,
+    };
+    let mut options = match &bridge {
+        Some(bridge) => {
+            let mut options = MqttOptions::new(id, bridge.path(), 0);
+            options.set_transport(Way::Unix);
+            options
+        }
+        None => {
+            let host = match broker.host.contains(':') {
+                true => format!("[{}]", broker.host),
+                false => broker.host.clone(),
+            };
+            MqttOptions::new(id, host, broker.port)
+        }
+    };
+    options.set_keep_alive(Duration::from_secs(30));
+    options.set_clean_session(true);
+    options.set_max_packet_size(MESSAGE_MAX, MESSAGE_MAX);
+    if let Some(will) = will {
+        options.set_last_will(will);
+    }
+    if broker.username.is_some() || broker.password.is_some() {
+        options.set_credentials(
+            broker.username.clone().unwrap_or_default(),
+            broker.password.clone().unwrap_or_default(),
+        );
+    }
+    let (client, mut events) = AsyncClient::new(options, 16);
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(CONNECT_MAX.as_secs());
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    match events.poll().await {
+        Ok(_) => Ok(Connected { client, events, bridge }),
+        Err(ConnectionError::ConnectionRefused(code)) => Err(broker.refused(code)),
+        Err(ConnectionError::Io(error)) => Err(unreachable(broker, &error)),
+        Err(error) => Err(MqttError::NotSent {
+            permanent: false,
+            message: format!("no session with {}: {error}", broker.shown()),
+        }),
     }
 }
 

@@ -75,8 +75,12 @@ impl Config {
         let missing = self.volumes().into_iter().filter(|volume| !volume.is_in_backups());
         missing
             .map(|volume| {
-                let kind = if volume.is_bind() { "bind mount" } else { "volume" };
-                format!("{} ({kind} `{}`)", volume.key, volume.source)
+                let (kind, why) = match (volume.is_bind(), volume.key.starts_with("mp")) {
+                    (true, _) => ("bind mount", ""),
+                    (false, true) => ("volume", " without `backup=1`"),
+                    (false, false) => ("unused volume", ""),
+                };
+                format!("{} ({kind} `{}`{why})", volume.key, volume.source)
             })
             .collect()
     }
