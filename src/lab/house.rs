@@ -257,6 +257,8 @@ impl House {
         };
         let home = HomeAssistant::start(&folder.join("homeassistant"), 0, settings).await;
         let home = home.map_err(at("Home Assistant"))?;
+        // Nobody saw it start: time in the house stands still between two openings.
+        home.up().await;
         let (still_fawn, chief_horse) =
             (Place::new(folder.join("still-fawn")), Place::new(folder.join("chief-horse")));
         if first {

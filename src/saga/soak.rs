@@ -316,7 +316,8 @@ mod tests {
     const MINUTE: u64 = 60_000;
 
     fn at(minute: u64) -> Stamp {
-        Stamp { wall_ms: 0, boot: 1, up_ms: minute * MINUTE }
+        let up_ms = minute * MINUTE;
+        Stamp { wall_ms: up_ms.cast_signed(), boot: 1, up_ms }
     }
 
     fn terms() -> Soak {

@@ -144,6 +144,13 @@ impl Core {
         self.inner.memory().running
     }
 
+    /// Whether it is through with its start: it does all that it does, and every entry was tried.
+    pub(super) fn is_up(&self) -> bool {
+        let memory = self.inner.memory();
+        let tried = |entry: &Entry| !matches!(entry.state, State::NotLoaded | State::SettingUp);
+        memory.running && memory.entries.iter().all(tried)
+    }
+
     /// Takes in an entry of another integration, loaded.
     pub(super) fn take_in(&self, entry: Map<String, Value>) {
         let release = self.inner.shared.release();

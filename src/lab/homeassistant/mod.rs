@@ -224,6 +224,18 @@ impl HomeAssistant {
         Ok(Self { shared, supervisor })
     }
 
+    /// Waits until it is through with its start; gives up after five seconds, as an entry may be tried for ever. At once
+    /// where the core does not run.
+    pub async fn up(&self) {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            if self.shared.core.lock().await.as_ref().is_none_or(Core::is_up) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Where its API is.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.shared.port)
