@@ -401,7 +401,10 @@ fn what_ends_the_holder_is_the_exit_code_of_those_who_follow() {
         let going = lab.start("apply p/p.toml --wait");
         is(&lab, "b", "awaiting_approval");
         let follower = lab.start("apply p/p.toml --wait");
-        until("it follows", || follower.err().contains("is driven already"));
+        until("it is about to follow", || follower.err().contains("is driven already"));
+        // Who asks to follow while the holder closes asks too late: what happens now it can only have heard.
+        lab.expect(0, "pause");
+        until("it follows", || follower.out().contains("paused"));
         going.signal(signal);
         going.end().expect(code);
         follower.end().expect(code);

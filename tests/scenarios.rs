@@ -3,16 +3,13 @@
 //! by what `runner` says. Also that `docs/scenarios.md` is the list that the program has.
 
 #![cfg(feature = "demo")]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
-#[path = "support/demo.rs"]
-mod demo;
+mod support;
 
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::collections::hash_map::RandomState;
 use std::fs;
-use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::Mutex;
@@ -20,8 +17,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use demo::Demo;
 use serde_json::Value;
+use support::demo::Demo;
+use support::lab;
 
 /// How many houses there are at once. Most of what they do is waiting.
 const AT_ONCE: usize = 6;
@@ -241,17 +239,15 @@ fn words(panic: &(dyn Any + Send)) -> String {
 
 /// All with `RUNNER_FULL=1`, those that `RUNNER_SCENARIOS` names, else every third, from one that nobody foresees.
 fn chosen() -> Vec<&'static (&'static str, i32, Judge)> {
-    let variable = |name: &str| std::env::var(name).ok();
-    if let Some(named) = variable("RUNNER_SCENARIOS") {
+    if let Some(named) = std::env::var_os("RUNNER_SCENARIOS") {
+        let named = named.into_string().unwrap();
         return CASES.iter().filter(|(name, ..)| named.split(',').any(|one| one == *name)).collect();
     }
-    if variable("RUNNER_FULL").is_some_and(|full| full == "1") {
+    if lab::full() {
         return CASES.iter().collect();
     }
-    let seed = variable("RUNNER_SEED").map(|seed| seed.parse::<u64>().unwrap());
-    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one("a scenario") >> 32);
-    println!("scenarios: RUNNER_SEED={seed}");
-    CASES.iter().skip(usize::try_from(seed % 3).unwrap()).step_by(3).collect()
+    let first = lab::Dice::new("scenarios").below(3);
+    CASES.iter().skip(usize::try_from(first).unwrap()).step_by(3).collect()
 }
 
 #[test]

@@ -410,16 +410,22 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.session.stopping = true;
                     saga::unsaved(&self.state, &mut self.session)
                 }
-                Message::Wish { command, by, answer } => match saga::command(&self.state, &command, &by) {
-                    Ok(events) => {
-                        answers.push((answer, Ok(())));
-                        events
+                Message::Wish { command, by, answer } => {
+                    if matches!(command, saga::Command::Approve { .. }) {
+                        // A request that ran out while the machine slept is over, though no timer has said so yet.
+                        self.advance(Vec::new(), &now, &mut all)?;
                     }
-                    Err(refusal) => {
-                        answers.push((answer, Err(refusal.into())));
-                        Vec::new()
+                    match saga::command(&self.state, &command, &by) {
+                        Ok(events) => {
+                            answers.push((answer, Ok(())));
+                            events
+                        }
+                        Err(refusal) => {
+                            answers.push((answer, Err(refusal.into())));
+                            Vec::new()
+                        }
                     }
-                },
+                }
             };
             self.advance(received, &now, &mut all)?;
         }

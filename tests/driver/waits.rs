@@ -209,6 +209,27 @@ fn a_gate_ends_an_apply_and_not_one_that_waits() {
 }
 
 #[test]
+fn a_request_that_ran_out_while_the_machine_slept_cannot_be_approved() {
+    let gate = Gate { question: "Go?".to_owned(), expires_ms: Some(12 * 3_600_000), evidence: None };
+    let lab =
+        Lab::new(definition(1, vec![Step { gate: Some(gate), ..step("g", &[]) }]), Script::default(), 1);
+    let clock = std::sync::Arc::clone(&lab.clock);
+    let rest = lab.run_with(Process::apply().with(Patience::Everything), |inside| async move {
+        let approve =
+            || inside.handle.wish(Command::Approve { step: id("g"), note: String::new() }, "me".to_owned());
+        sleep(hours(1)).await;
+        clock.suspend(12 * 3_600_000);
+        // No timer has gone off since: the machine was asleep.
+        let late = approve().await;
+        assert!(matches!(late, Err(WishError::Refused(_))), "{late:?}");
+        // It is asked again, and that one can be answered.
+        sleep(hours(1)).await;
+        approve().await.unwrap();
+    });
+    assert_eq!(rest.rest().standing, Standing::Complete);
+}
+
+#[test]
 fn a_pause_ends_an_apply_and_holds_one_that_waits() {
     let steps = vec![step("a", &[]), soak("s", &[], 3_600_000, 600_000), step("b", &["a"])];
     for patience in [Patience::Timers, Patience::Everything] {

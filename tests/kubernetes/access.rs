@@ -140,6 +140,10 @@ async fn tokens_files_of_tokens_and_certificates_get_in() {
     accounts.refused("a wrong token", &scene, &["log in again"]).await;
     accounts.write("token", &accounts.token);
     accounts.works("a file that has another token now", &scene).await;
+    accounts.write("token", &format!("{}\n", accounts.token));
+    accounts.works("a file that ends in a line break, as an editor leaves it", &scene).await;
+    accounts.write("token", "\n");
+    accounts.refused("an empty file", &accounts.scene(&kubeconfig), &["token", "is empty"]).await;
     let gone = accounts.kubeconfig(json!({ "tokenFile": "/no/such/token" }), json!({}));
     accounts.refused("no such file", &accounts.scene(&gone), &["/no/such/token"]).await;
 

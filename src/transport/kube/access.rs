@@ -70,6 +70,19 @@ async fn config(place: &ClusterPlace) -> Result<Config, KubeError> {
     // Requests have deadlines of their own, and who asks knows best what may be asked again.
     config.read_timeout = None;
     config.default_retry = false;
+    if let (None, Some(file)) = (&config.auth_info.token, &config.auth_info.token_file) {
+        let token = std::fs::read_to_string(file)
+            .map_err(|error| wrong(format!("its token file `{file}` cannot be read: {error}")))?;
+        // client-go trims what is in it (1.37, transport/token_source.go); kube 5 does not, and a line break is no part of
+        // a header. A file that is written anew by the minute, as a pod has it, has none: that one is left to kube.
+        match token.trim() {
+            "" => return Err(wrong(format!("its token file `{file}` is empty"))),
+            trimmed if trimmed.len() < token.len() => {
+                config.auth_info.token = Some(trimmed.to_owned().into());
+            }
+            _ => (),
+        }
+    }
     if let Some(exec) = &mut config.auth_info.exec {
         if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
             let plugin = exec.command.as_deref().unwrap_or("its exec plugin");

@@ -212,10 +212,11 @@ impl KubeError {
     /// A request that got no answer.
     pub(super) fn unanswered(cluster: &str, error: &kube::Error) -> Self {
         let message = |what: &str| format!("cluster `{cluster}`: {what}");
-        if let kube::Error::Auth(error) = error {
+        let all = causes(error);
+        // What renews a token does so in the middle of a request: then it is inside of another error.
+        if let Some(error) = all.iter().find_map(|cause| cause.downcast_ref::<AuthError>()) {
             return Self { why: Why::Access, message: message(&no_credentials(error)) };
         }
-        let all = causes(error);
         let connecting = all.iter().any(|cause| {
             cause
                 .downcast_ref::<hyper_util::client::legacy::Error>()

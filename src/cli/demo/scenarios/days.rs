@@ -160,7 +160,7 @@ pub(super) const ALL: &[Scenario] = &[
         at: Some("soak"),
         strike: |house, _| {
             Ok(on_container(house, |found| {
-                drop(found.config.insert("protection".to_owned(), "1".to_owned()))
+                drop(found.config.insert("protection".to_owned(), "1".to_owned()));
             })?)
         },
         ..PLAIN
