@@ -21,7 +21,7 @@ fn many_objects_are_no_more_requests_than_they_must_be() {
     let Some((scene, cluster)) = super::played("requests") else { return };
     drop(scene);
     const MAPS: usize = 40;
-    const WORKLOADS: usize = 6;
+    const WORKLOADS: usize = 10;
     let front = cluster.front("requests");
     let ns = cluster.namespace("requests");
     let lab = Lab::new();

@@ -112,6 +112,8 @@ impl Core {
     /// Ends it. In good order a save that is due is written; in none nothing is.
     pub(super) async fn end(mut self, in_order: bool) {
         self.ticks.abort();
+        // A save that it is in the middle of is over before anybody else touches the file.
+        drop((&mut self.ticks).await);
         if let Some(broker) = self.broker.take() {
             broker.abort();
         }
