@@ -214,7 +214,12 @@ fn field_takes(field: &Field) -> Value {
         FieldType::Duration => (duration(), Some(json!("30s"))),
         FieldType::TextArray => {
             let texts = json!({ "type": "array", "minItems": 1, "items": { "type": "string" } });
-            (or_expression(texts), Some(json!(["systemctl", "is-active", "frigate"])))
+            let example = match field.name {
+                "argv" | "exec" => json!(["systemctl", "is-active", "frigate"]),
+                "volumes" => json!(["rootfs"]),
+                _ => json!(["front"]),
+            };
+            (or_expression(texts), Some(example))
         }
         FieldType::TextSet => {
             let texts = json!({ "type": "array", "items": { "type": "string" } });
