@@ -439,12 +439,13 @@ async fn the_plan_runs_against_a_real_control_plane_and_a_real_broker() {
     let context = cluster.kubectl("config current-context").expect(0).out;
     vars.insert("context".to_owned(), context.trim().into());
     open.lab.write("vars.toml", &vars.to_string());
-    // The same plan, but for how long it is watched.
+    // The same plan, but for how long it is watched: a look takes five seconds, so that a sample every second would never be
+    // near enough to the one before.
     let plan = fs::read_to_string(plans().join("frigate.toml")).unwrap();
     let mut quick = plan.clone();
     for (from, to) in [
-        (r#"for = "3d", every = "5m""#, r#"for = "3s", every = "1s""#),
-        (r#"for = "1m", every = "1m""#, r#"for = "2s", every = "2s""#),
+        (r#"for = "3d", every = "5m""#, r#"for = "20s", every = "10s""#),
+        (r#"for = "1m", every = "1m""#, r#"for = "10s", every = "10s""#),
     ] {
         assert_eq!(plan.matches(from).count(), 1, "{from}");
         quick = quick.replace(from, to);
