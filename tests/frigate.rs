@@ -465,7 +465,7 @@ async fn a_configuration_is_judged_in_a_plan() {
     assert_eq!((answer.verdict, &answer.facts["errors"]), (Verdict::Absent, &json!(1)), "{answer:?}");
     let code = answer.facts["codes"][0].as_str().unwrap().to_owned();
     assert!(
-        answer.reason.contains(&code) && answer.reason.contains("config.yml, line 1"),
+        answer.reason.contains(&code) && answer.reason.contains(" in config.yml:1: "),
         "{}",
         answer.reason
     );
@@ -491,8 +491,16 @@ async fn a_configuration_is_judged_in_a_plan() {
          volumeMounts: [{{name: c, mountPath: /config/config.yml, subPath: config.yml}}]\n      volumes:\n      - name: c\n        \
          configMap: {{name: c}}\n"
     );
-    let answer = judge("manifests", manifests, json!({})).await;
+    let answer = judge("manifests", manifests.clone(), json!({})).await;
     assert!(answer.facts["codes"].as_array().unwrap().contains(&json!("L7")), "{answer:?}");
+    // Of a folder, a finding is in a line of one of its files.
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: frigate}\n".to_owned();
+    let config = format!("# Ours.\n{}", manifests.replace("client_id", "clientid"));
+    let folder = [("00-namespace.yaml", namespace), ("10-config.yaml", config)];
+    let folder = folder.map(|(name, text)| (name.to_owned(), text.into_bytes()));
+    let text = String::from_utf8(runner::plan::manifests::joined(&folder)).unwrap();
+    let answer = judge("manifests", text, json!({})).await;
+    assert!(answer.reason.contains(" in config.yml/10-config.yaml:7: "), "{}", answer.reason);
     let answer = judge("file", "a: [".to_owned(), json!({})).await;
     assert_eq!(answer.verdict, Verdict::Absent, "{answer:?}");
 }

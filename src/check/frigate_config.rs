@@ -10,6 +10,7 @@ use super::answer::unknown;
 use super::{Check, Look};
 use crate::action::Fields;
 use crate::lint::{self, Context, Options, Phase, Severity, Source, Target};
+use crate::plan::manifests;
 use crate::saga::{Answer, Verdict};
 use crate::transport::{KubeError, MASK, Object, Select, Transport, one_line};
 
@@ -45,8 +46,12 @@ async fn sources(
 ) -> Result<Vec<(String, Vec<u8>)>, String> {
     for key in ["file", "manifests"] {
         if let (Some(path), Some(content)) = (fields.text(key)?, fields.recorded(key, &look.bodies)?) {
-            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-            return Ok(vec![(name, content)]);
+            let name = path.rsplit('/').next().unwrap_or_default();
+            return Ok(if key == "manifests" {
+                files(name, content)
+            } else {
+                vec![(name.to_owned(), content)]
+            });
         }
     }
     let name =
@@ -73,6 +78,22 @@ async fn sources(
         all.push((format!("Deployment {namespace}/{name}"), deployment.to_string().into_bytes()));
     }
     Ok(all)
+}
+
+/// The files that were gathered into one text, each by the name that people know it by, so that a finding is in a line of
+/// that file.
+fn files(gathered: &str, content: Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let Ok(text) = std::str::from_utf8(&content) else { return vec![(gathered.to_owned(), content)] };
+    let all = manifests::files(text).into_iter().filter(|(_, text)| !matches!(text.trim(), "" | "---"));
+    let all = all.map(|(source, text)| {
+        let name = match source {
+            manifests::UNNAMED => gathered.to_owned(),
+            source if source == gathered => source.to_owned(),
+            source => format!("{gathered}/{source}"),
+        };
+        (name, text.as_bytes().to_vec())
+    });
+    all.collect()
 }
 
 fn options(fields: Fields<'_>) -> Result<Options, String> {
@@ -138,7 +159,7 @@ impl Judged {
         let told: Vec<String> = all
             .iter()
             .filter(counts)
-            .map(|found| format!("{} in {}, line {}: {}", found.code, found.file, found.line, found.message))
+            .map(|found| format!("{} in {}:{}: {}", found.code, found.file, found.line, found.message))
             .collect();
         let (verdict, mut reason) = match told.is_empty() {
             true => (Verdict::Holds, format!("no errors, {warnings} warnings")),

@@ -231,7 +231,7 @@ impl Own {
         let loaded = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?;
         Ok(Self {
             folder: own::folder(&loaded.definition),
-            blueprint: own::blueprint(&loaded.definition)?,
+            blueprint: own::blueprint(&loaded)?,
             secrets: own::secrets(&loaded.definition),
         })
     }

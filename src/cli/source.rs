@@ -1,11 +1,13 @@
 //! Plan files as they lie on the disk.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::fail::{self, Fail};
 use super::manifests;
 use super::session::Session;
+use crate::plan::recorded::Definition;
 use crate::plan::{self, Diagnostics, Loaded, PLAN_MAX, Request, Required};
 use crate::report::exit;
 
@@ -128,6 +130,18 @@ impl PlanFile {
             required,
             read,
         }
+    }
+
+    /// Where a file or an option gives variables: those that none of them gives, which are as the plan has them.
+    pub(super) fn left_to_the_plan<'d>(&self, definition: &'d Definition) -> Vec<&'d str> {
+        if self.vars.is_empty() && self.var_files.is_empty() {
+            return Vec::new();
+        }
+        let of_files = self.var_files.iter().filter_map(|(_, text)| text.parse::<toml::Table>().ok());
+        let mut given: BTreeSet<String> =
+            of_files.flat_map(|table| table.into_iter().map(|(name, _)| name)).collect();
+        given.extend(self.vars.iter().map(|(name, _)| name.clone()));
+        definition.vars.keys().map(String::as_str).filter(|name| !given.contains(*name)).collect()
     }
 
     /// Says what is wrong with the plan.

@@ -32,12 +32,22 @@ pub(super) struct ValidateArgs {
 pub(super) fn run(session: &Session, args: &ValidateArgs) -> Result<u8, Fail> {
     let mut code = exit::COMPLETE;
     for plan in &args.plans {
-        let result = PlanFile::read(plan, &args.var, &args.var_file)
-            .and_then(|file| file.load(session, &BTreeMap::new(), Required::TakenAsPresent));
+        let result = PlanFile::read(plan, &args.var, &args.var_file).and_then(|file| {
+            let loaded = file.load(session, &BTreeMap::new(), Required::TakenAsPresent)?;
+            Ok((file, loaded))
+        });
         match result {
-            Ok(loaded) => {
+            Ok((file, loaded)) => {
                 for note in &loaded.notes {
                     session.note(note.render(session.color_err, session.look().width).trim_end());
+                }
+                // One that was forgotten is not an error, and may lead to another house.
+                let left = file.left_to_the_plan(&loaded.definition);
+                if !left.is_empty() {
+                    session.note(&format!(
+                        "Nobody gives these variables, so they are as the plan has them: `{}`.",
+                        left.join("`, `")
+                    ));
                 }
                 let steps = loaded.definition.steps.len();
                 if session.json {

@@ -107,6 +107,8 @@ pub struct Blueprint {
     pub broker_user: String,
     /// The old Frigate's topic prefix.
     pub prefix: String,
+    /// Classes of volumes that the cluster has beside its own.
+    pub storage_classes: Vec<String>,
     /// What a scenario furnishes otherwise.
     pub furniture: Furniture,
 }
@@ -125,6 +127,7 @@ impl Default for Blueprint {
             gpu: Gpu::default().name,
             broker_user: "frigate".to_owned(),
             prefix: "frigate".to_owned(),
+            storage_classes: Vec::new(),
             furniture: Furniture::default(),
         }
     }
@@ -237,6 +240,9 @@ impl House {
             new.set_up(|setup| setup.broker = Some(login.clone())).map_err(at("the new Frigate"))?;
             let gpu = Gpu { name: blueprint.gpu.clone(), ..Gpu::default() };
             cluster.set_gpu(gpu).map_err(at("the cluster"))?;
+            for class in &blueprint.storage_classes {
+                cluster.add_storage_class(class).map_err(at("the cluster"))?;
+            }
         }
         let settings = homeassistant::Settings {
             token: TOKEN.to_owned(),

@@ -49,6 +49,9 @@ impl Manifest {
     }
 }
 
+/// What the text before the first named file is called.
+pub(crate) const UNNAMED: &str = "manifests";
+
 /// What begins the next file in a text of several.
 const SOURCE: &str = "# Source: ";
 
@@ -106,9 +109,9 @@ pub fn read(text: &[u8]) -> Result<Vec<Manifest>, Vec<String>> {
 }
 
 /// The files of a text, each with its name.
-fn files(text: &str) -> Vec<(&str, &str)> {
+pub(crate) fn files(text: &str) -> Vec<(&str, &str)> {
     let mut files = Vec::new();
-    let (mut name, mut begin, mut at) = ("manifests", 0, 0);
+    let (mut name, mut begin, mut at) = (UNNAMED, 0, 0);
     let mut before = "---";
     for line in text.split_inclusive('\n') {
         // Only behind a document's beginning: in the middle of one it may be a line of a script.

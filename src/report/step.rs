@@ -20,8 +20,10 @@ pub(super) fn shape(answer: &Answer) -> String {
 
 /// The answers that do not hold, in words.
 pub(super) fn troubles(answers: &[Answer]) -> String {
-    let bad = answers.iter().filter(|answer| answer.verdict != Verdict::Holds).map(shape);
-    bad.collect::<Vec<_>>().join(", ")
+    // What is known to be wrong comes before what could not be looked at.
+    let mut bad: Vec<_> = answers.iter().filter(|answer| answer.verdict != Verdict::Holds).collect();
+    bad.sort_by_key(|answer| answer.verdict == Verdict::Unknown);
+    bad.into_iter().map(shape).collect::<Vec<_>>().join(", ")
 }
 
 /// `attempt 2 of 3`: which one ever, and which one of the present budget if that is another number.

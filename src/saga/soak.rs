@@ -267,7 +267,8 @@ impl Soaking {
     pub fn stand(&self, soak: &Soak, tail: &Tail) -> Stand {
         if self.consecutive > soak.max_consecutive_failures && tail.good == 0 {
             let (rows, most) = (self.consecutive, soak.max_consecutive_failures);
-            return Stand::Failed(format!("{rows} bad samples in a row, at most {most} are borne"));
+            let last = self.last_words();
+            return Stand::Failed(format!("{rows} bad samples in a row, at most {most} are borne{last}"));
         }
         if let (Some(share), Some(budget)) = (soak.error_budget, Self::budget(soak))
             && self.bad > budget
@@ -275,8 +276,9 @@ impl Soaking {
             let (bad, planned) = (self.bad, Self::planned(soak));
             // The product is not exact either: 0.07 are 7.000000000000001%.
             let percent = (share * 1e8).round() / 1e6;
+            let last = self.last_words();
             return Stand::Failed(format!(
-                "{bad} bad samples of {planned} planned ones, the error budget is {percent}%"
+                "{bad} bad samples of {planned} planned ones, the error budget is {percent}%{last}"
             ));
         }
         if let Some(gap) = self.gap_ms {
@@ -284,6 +286,15 @@ impl Soaking {
         }
         let covered = self.good + tail.good >= Self::needed(soak);
         if self.healthy_ms(tail) >= soak.for_ms && covered { Stand::Passed } else { Stand::On }
+    }
+
+    /// What was wrong with the last sample that was not good, for the end of a sentence.
+    fn last_words(&self) -> String {
+        let of = |verdicts: &[Verdict]| {
+            self.last_trouble.iter().flatten().find(|answer| verdicts.contains(&answer.verdict))
+        };
+        let trouble = of(&[Verdict::Absent, Verdict::Partial]).or_else(|| of(&[Verdict::Unknown]));
+        trouble.map_or_else(String::new, |answer| format!("; the last: {}", answer.reason))
     }
 
     /// When the next sample is due, in milliseconds from `now`: `every` after the last one of any kind, and at once

@@ -4,12 +4,16 @@
 //! The variables that say where things are (addresses, ports, keys, the kubeconfig) are given the house's own values; those
 //! that say what things are called furnish the house. Everything else of the plan and its manifests is as it stands.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::Value;
 
 use super::super::fail::Fail;
+use crate::action::sha256;
 use crate::lab::house::{Blueprint, House, PASSWORD, TOKEN};
+use crate::plan::Loaded;
+use crate::plan::manifests::{self, Manifest};
 use crate::plan::recorded::{Definition, Operation, SecretRef};
 use crate::plan::template::{self, Scope};
 
@@ -47,8 +51,9 @@ const INSIDE: &[&str] = &[
 ///
 /// # Errors
 /// Which of the variables that furnish it are missing or of another type.
-pub(super) fn blueprint(definition: &Definition) -> Result<Blueprint, Fail> {
+pub(super) fn blueprint(loaded: &Loaded) -> Result<Blueprint, Fail> {
     let usual = Blueprint::default();
+    let definition = &loaded.definition;
     let vars = &definition.vars;
     let number = |name: &str| vars.get(name)?.as_u64().and_then(|number| u32::try_from(number).ok());
     let text = |name: &str| vars.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -95,8 +100,18 @@ pub(super) fn blueprint(definition: &Definition) -> Result<Blueprint, Fail> {
         gpu: gpu.unwrap_or(usual.gpu),
         broker_user: text("broker_user").unwrap_or(usual.broker_user),
         prefix: text("prefix").unwrap_or(usual.prefix),
+        storage_classes: storage_classes(&loaded.files),
         furniture: usual.furniture,
     })
+}
+
+/// The classes of volumes that the manifests want.
+fn storage_classes(files: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let all = files.values().filter_map(|text| manifests::read(text).ok()).flatten();
+    let claims = all.filter(|manifest| manifest.kind == "PersistentVolumeClaim");
+    let named =
+        |manifest: Manifest| manifest.value.pointer("/spec/storageClassName")?.as_str().map(str::to_owned);
+    claims.filter_map(named).filter(|name| !name.is_empty()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The house's values of those variables that the plan has, as TOML.
@@ -253,7 +268,10 @@ fn strings<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
     }
 }
 
-/// Where the demo of this plan lives, below the folder of the demos.
+/// Where the demo of this plan lives, below the folder of the demos. A plan that was edited, or one of its manifests or
+/// variables, has another house: what was seen in the one before says nothing of it.
 pub(super) fn folder(definition: &Definition) -> PathBuf {
-    PathBuf::from("own").join(definition.name.to_string())
+    let whole = serde_json::to_vec(definition).unwrap_or_default();
+    let short = sha256(&whole)[..8].to_owned();
+    PathBuf::from("own").join(format!("{}-{short}", definition.name))
 }

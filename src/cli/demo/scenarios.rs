@@ -19,6 +19,7 @@ use crate::lab::StoreError;
 use crate::lab::homeassistant::Release;
 use crate::lab::house::{CONTAINER, Furniture, House};
 use crate::lab::proxmox::{Container, Node};
+use crate::plan::did_you_mean;
 use crate::report::exit;
 
 type Done = Result<(), Box<dyn std::error::Error>>;
@@ -130,7 +131,13 @@ fn all() -> Vec<&'static Scenario> {
 /// The scenario with this name.
 pub(super) fn named(name: &str) -> Result<&'static Scenario, String> {
     let found = all().into_iter().find(|scenario| scenario.name == name);
-    found.ok_or_else(|| "there is no such scenario; `runner demo --list` names them".to_owned())
+    found.ok_or_else(|| {
+        let lists = "`runner demo --list` names them";
+        match did_you_mean(name, all().iter().map(|scenario| scenario.name)) {
+            Some(meant) => format!("there is no such scenario, did you mean `{meant}`? {lists}"),
+            None => format!("there is no such scenario; {lists}"),
+        }
+    })
 }
 
 impl Scenario {

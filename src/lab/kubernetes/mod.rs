@@ -44,6 +44,7 @@ use tokio::sync::watch as signal;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Store, StoreError, listen};
+use reconcile::PROVISIONER;
 use refusal::Refusal;
 use state::{State, User, now_ms, now_text};
 
@@ -297,6 +298,22 @@ impl Kubernetes {
         self.change(|state| state.gpu = gpu)
     }
 
+    /// Has one more class of volumes, which are made when a pod wants them.
+    ///
+    /// # Errors
+    /// [`KubernetesError`] when that cannot be remembered.
+    pub fn add_storage_class(&self, name: &str) -> Result<(), KubernetesError> {
+        self.change(|state| {
+            if let Some(kind) = kinds::find(state, "storage.k8s.io", "v1", "storageclasses") {
+                let object = json!({
+                    "metadata": { "name": name }, "provisioner": PROVISIONER,
+                    "volumeBindingMode": "WaitForFirstConsumer",
+                });
+                state.make(&kind, object);
+            }
+        })
+    }
+
     fn change<R>(&self, work: impl FnOnce(&mut State) -> R) -> Result<R, KubernetesError> {
         let (result, revision) = self.shared.store.change(|state| {
             let result = work(state);
@@ -392,7 +409,7 @@ fn first() -> State {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         make("", "namespaces", json!({ "metadata": { "name": name } }));
     }
-    let provisioner = "rancher.io/local-path";
+    let provisioner = PROVISIONER;
     let default = json!({ "storageclass.kubernetes.io/is-default-class": "true" });
     make(
         "storage.k8s.io",

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::state::{State, now_ms};
 
+pub(super) use volumes::PROVISIONER;
+
 /// Rounds until everything rests; an answer to one change is another one, some ten deep.
 const ROUNDS_MAX: usize = 50;
 

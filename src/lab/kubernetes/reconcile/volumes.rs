@@ -93,6 +93,11 @@ fn bind(state: &mut State, key: &str, claim: &Value) {
         return;
     }
     let class = state.get(&format!("{}/{class_name}", prefix("storageclasses", "storage.k8s.io"))).cloned();
+    if class.is_none() && !class_name.is_empty() {
+        // As the controller of 1.36 says it (pkg/controller/volume/persistentvolume/pv_controller.go).
+        let message = format!("storageclass.storage.k8s.io \"{class_name}\" not found");
+        state.event(key, "persistentvolume-controller", "Warning", "ProvisioningFailed", &message);
+    }
     let Some(class) = class.filter(|class| class["provisioner"] == PROVISIONER) else { return };
     if state.failure("PersistentVolumeClaim", claim) == "pending" {
         let message = "failed to provision volume with StorageClass: no space left on the device";
