@@ -365,6 +365,12 @@ fn second_house(lab: &Lab) -> PathBuf {
     plan
 }
 
+/// The folders of the demos of somebody's own plans: each is named after the plan, and after all that is in it.
+fn own_demos(lab: &Lab) -> Vec<PathBuf> {
+    let all = fs::read_dir(lab.path("state/demo/own")).into_iter().flatten();
+    all.map(|entry| entry.unwrap().path()).collect()
+}
+
 #[test]
 fn another_house_is_validated_and_shown_in_a_lab_that_fits_it() {
     let lab = Lab::new();
@@ -373,7 +379,7 @@ fn another_house_is_validated_and_shown_in_a_lab_that_fits_it() {
     run(&lab, &format!("validate {words}"), &[]).expect(0);
     // Its own secrets are not asked for, and nothing of it is reached: these names exist nowhere.
     let ran = run(&lab, &format!("demo {words}"), &[]).expect(0);
-    let demo = lab.path("state/demo/own/frigate/house");
+    let demo = own_demos(&lab)[0].join("house");
     let read = |name: &str| -> Value { serde_json::from_slice(&fs::read(demo.join(name)).unwrap()).unwrap() };
     assert_eq!(read("still-fawn/node.json")["containers"], json!({}), "{}", ran.text());
     let archive = &read("still-fawn/node.json")["archives"][0];
@@ -387,6 +393,12 @@ fn another_house_is_validated_and_shown_in_a_lab_that_fits_it() {
     assert_eq!(new["setup"]["gpu"], "NVIDIA GeForce RTX 4060");
     let retained = &read("mqtt/mqtt.json")["retained"];
     assert!(retained["nvr/available"].is_object() && retained["frigate/available"].is_null(), "{retained}");
+    // The house has the classes of volumes that the manifests want.
+    assert!(read("kubernetes/state.json").to_string().contains("longhorn"));
+    // An edited plan has another house, and is not refused by what was seen in this one.
+    let words = format!("{words} --var gpu=RTX --back-from cluster-is-well");
+    run(&lab, &format!("demo {words}"), &[]).expect(0);
+    assert_eq!(own_demos(&lab).len(), 2);
 }
 
 #[test]
@@ -412,7 +424,7 @@ fn a_plan_that_leads_out_of_the_lab_is_not_shown() {
         lab.write("mine/frigate.toml", &plan.replacen(from, to, 1));
         let ran = run(&lab, "demo mine/frigate.toml --var-file mine/house.toml", &[]).expect(2);
         ran.says(words);
-        assert!(!lab.path("state/demo/own/frigate/state/journal").exists());
+        assert!(own_demos(&lab).iter().all(|demo| !demo.join("state/journal").exists()));
     }
 }
 
