@@ -42,8 +42,8 @@ pub const TABLE: &[Row] = &[
     Row { codes: &[UNEXPECTED], meaning: "unexpected error" },
     Row {
         codes: &[USAGE],
-        meaning: "wrong usage, invalid plan, refused amendment or rollback, unknown run or step, stale saved plan; \
-                  nothing was touched",
+        meaning: "wrong usage, invalid plan, refused amendment or rollback, unknown run or step, stale saved plan, a \
+                  problem that `doctor` found; nothing was touched",
     },
     Row { codes: &[HALTED], meaning: "a step failed and the run halted, resumable; or cancelled" },
     Row { codes: &[WAITING], meaning: "waiting: soak, window, approval, pause" },
