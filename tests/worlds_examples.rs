@@ -57,8 +57,8 @@ fn every_example_is_valid_and_tried_here() {
     house.write(&format!("plans/{variables}"), example(variables));
     let said = house.shell(&format!("$R validate plans/frigate.toml --var-file plans/{variables}"));
     // What is somebody else's house is in the example; the rest is seldom another one.
-    let left = "Nobody gives these variables, so they are as the plan has them: `ha_port`, `ha_storage`, `kubeconfig`, \
-                `known_hosts`, `old_port`, `ssh_key`.\n";
+    let left = "Nobody gives these variables, so they are as the plan has them: `ha_port`, `ha_storage`, `known_hosts`, \
+                `kubeconfig`, `old_port`, `ssh_key`.\n";
     assert_eq!((said.code, said.err.as_str()), (0, left), "{said:?}");
 }
 
