@@ -8,7 +8,7 @@
 mod support;
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -27,7 +27,8 @@ const AT_ONCE: usize = 6;
 /// What has to be so afterwards.
 type Judge = fn(&Demo);
 
-/// The exit code of a scenario, and the judge of its house.
+/// The exit code of a scenario, and the judge of its house. That it was broken, and the step at which it ends, are judged of
+/// all alike.
 const CASES: &[(&str, i32, Judge)] = &[
     // Those that take longest first.
     ("degrades", 0, brought_back),
@@ -44,6 +45,12 @@ const CASES: &[(&str, i32, Judge)] = &[
             Value::Array(Vec::new()),
             "it has not come to it"
         );
+        let missed = |event: &Value| {
+            event["event"] == "soak_sampled"
+                && event["step"] == "soak"
+                && event.to_string().contains("was told to answer so")
+        };
+        assert!(demo.events().iter().any(missed), "no look was lost");
     }),
     ("owns-recordings", 3, |demo| {
         stopped_and_kept(demo);
@@ -69,7 +76,13 @@ const CASES: &[(&str, i32, Judge)] = &[
         brought_back(demo);
         assert!(demo.entries().iter().any(|entry| entry["title"] == "Garage"), "{:?}", demo.entries());
     }),
-    ("already-stopped", 0, stopped_and_kept),
+    ("already-stopped", 0, |demo| {
+        stopped_and_kept(demo);
+        assert_eq!(demo.step("stop-old")["status"], "satisfied");
+        let back = demo.shown(&["rollback", "--dry-run"]);
+        let named = |list: &str| back[list].as_array().unwrap().iter().any(|row| row["step"] == "stop-old");
+        assert!(named("stays") && !named("undo"), "{back}");
+    }),
     ("last-will", 0, |demo| {
         assert_eq!((demo.available().as_str(), demo.home_assistant_uses()), ("online", "new"));
         assert!(
@@ -97,6 +110,9 @@ const CASES: &[(&str, i32, Judge)] = &[
     ("locked", 0, |demo| {
         stopped_and_kept(demo);
         assert_eq!(demo.container()["config"]["lock"], Value::Null);
+        let acted = |event: &Value| event["event"] == "acted" && event["step"] == "stop-old";
+        let acted = demo.events().into_iter().find(acted).unwrap();
+        assert!(acted["trace"]["tail"].as_str().unwrap().contains("CT is locked (backup)"), "{acted}");
     }),
     ("ssh-drops", 0, stopped_and_kept),
     ("shutdown-hangs", 3, |demo| {
@@ -117,6 +133,11 @@ const CASES: &[(&str, i32, Judge)] = &[
     ("unreachable-from-home", 5, |demo| {
         demo.assert_brought_back();
         assert_eq!(demo.file("homeassistant/homeassistant.json")["writes"], 0);
+    }),
+    ("unreachable-from-older", 5, |demo| {
+        demo.assert_brought_back();
+        assert_eq!(demo.file("homeassistant/homeassistant.json")["writes"], 0, "it was stopped");
+        assert!(demo.gaps().is_empty(), "{:?}", demo.gaps());
     }),
     ("not-set-up", 5, |demo| {
         demo.assert_brought_back();
@@ -153,7 +174,17 @@ const CASES: &[(&str, i32, Judge)] = &[
         assert!(demo.storage().contains("Türkamera ✨") || demo.storage().contains("T\\u00fcrkamera"));
     }),
     // The new Frigate, beside the old one.
-    ("slow-start", 0, both_run),
+    ("slow-start", 0, |demo| {
+        both_run(demo);
+        let looks = |event: &Value| event["event"] == "verify_looked" && event["step"] == "deploy";
+        assert!(demo.events().iter().any(looks), "it was not waited for");
+        assert_eq!(demo.step("deploy")["attempts"], 1);
+        let pods = demo.file("kubernetes/state.json")["objects"].clone();
+        let pods = pods.as_object().unwrap().iter().filter(|(key, _)| key.starts_with("pods./frigate/"));
+        let pods: Vec<&Value> =
+            pods.map(|(_, pod)| &pod["status"]["containerStatuses"][0]["restartCount"]).collect();
+        assert_eq!(pods, [0], "it was started again");
+    }),
     ("camera-moved", 0, |demo| {
         assert_eq!(demo.home_assistant_uses(), "old");
         assert!(demo.runs("new"));
@@ -220,16 +251,60 @@ fn both_run(demo: &Demo) {
 /// Scenarios that kill their own process once.
 const KILLED: &[&str] = &["cut-at-edit"];
 
-fn judge((name, code, judge): &(&'static str, i32, Judge)) -> Result<(), String> {
+fn judge(
+    (name, code, judge): &(&'static str, i32, Judge),
+    ends: &BTreeMap<String, String>,
+) -> Result<(), String> {
     let demo = Demo::new(Some(name));
     let judged = catch_unwind(AssertUnwindSafe(|| {
         if KILLED.contains(name) {
             assert_eq!(demo.run(), 137, "it was not killed");
         }
         assert_eq!(demo.run(), *code, "the exit code");
+        assert!(demo.house().join("struck").exists(), "nothing was broken");
+        ends_as_told(&demo, &ends[*name], *code);
         judge(&demo);
     }));
     judged.map_err(|panic| format!("{name}: {}\n{}", words(&*panic), demo.said()))
+}
+
+/// Whether it ended as the last column of the table says, and at that step: `halts at `deploy` (exit 3)`.
+fn ends_as_told(demo: &Demo, told: &str, code: i32) {
+    assert!(told.ends_with(&format!("(exit {code})")), "told is `{told}`");
+    let step = told.split('`').nth(1).filter(|step| !step.contains(' '));
+    let events = demo.events();
+    let failed = events.iter().filter(|event| event["event"] == "failed");
+    let failed: BTreeSet<&str> = failed.map(|event| event["step"].as_str().unwrap()).collect();
+    let fails = ["halts at", "fails, rolled back", "needs a person"].iter().any(|words| told.contains(words));
+    assert_eq!(
+        failed,
+        step.filter(|_| fails).into_iter().collect(),
+        "the steps that failed; told is `{told}`"
+    );
+    let status = demo.shown(&["status"]);
+    let rests = status["standing"].as_str().unwrap();
+    let last = |status: &str| assert_eq!(demo.step(step.unwrap())["status"], status, "told is `{told}`");
+    match told {
+        _ if told.contains("roll") => assert_eq!(rests, "rolled_back", "told is `{told}`"),
+        _ if told.contains("needs a person") => {
+            assert_eq!(rests, "needs_attention", "told is `{told}`");
+            last("compensation_failed");
+        }
+        _ if fails => assert_eq!(rests, "halted", "told is `{told}`"),
+        _ if told.starts_with("waits at") => last("soaking"),
+        _ => assert!(["complete", "open"].contains(&rests), "{rests}, told is `{told}`"),
+    }
+}
+
+/// How each ends, as the program tells it.
+fn ends() -> BTreeMap<String, String> {
+    let rows = table();
+    let rows = rows.lines().filter(|line| line.starts_with("| `"));
+    let each = rows.map(|row| {
+        let name = row.split('`').nth(1).unwrap().to_owned();
+        (name, row.trim_end_matches(" |").rsplit(" | ").next().unwrap().to_owned())
+    });
+    each.collect()
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
@@ -252,7 +327,7 @@ fn chosen() -> Vec<&'static (&'static str, i32, Judge)> {
 
 #[test]
 fn every_scenario_ends_as_it_must() {
-    let cases = chosen();
+    let (cases, ends) = (chosen(), ends());
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let took = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -260,7 +335,7 @@ fn every_scenario_ends_as_it_must() {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let began = Instant::now();
-                    if let Err(why) = judge(case) {
+                    if let Err(why) = judge(case, &ends) {
                         failed.lock().unwrap().push(why);
                     }
                     took.lock().unwrap().push((began.elapsed(), case.0));

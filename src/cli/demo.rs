@@ -29,7 +29,7 @@ use crate::driver::{Leaps, history};
 use crate::lab::house::{Blueprint, House, Outside, PASSWORD, TOKEN};
 use crate::plan::{Required, StepId};
 use crate::report::exit;
-use crate::saga::End;
+use crate::saga::{End, State};
 
 /// The plan and its manifests, so that the program needs no other file for it.
 const PLAN: &str = include_str!("../../plans/frigate.toml");
@@ -184,7 +184,9 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
         scenarios::strike(scenario, &house, &folder);
     }
     inside.note(&words::before(&house, args.scenario, own.is_some()));
-    let afresh = is_over(&inside, &folder, plan.path()).await?;
+    // A run that went all the way back is followed by a new one.
+    let before = newest(&inside, &folder, plan.path()).await?;
+    let afresh = before.is_some_and(|state| matches!(state.end, Some(End::RolledBack { .. })));
     let mut code = apply::run(&inside, &arguments(&plan, args, afresh)?).await?;
     let stopped = [exit::INTERRUPTED, exit::TERMINATED].contains(&code);
     let back = match (&args.back_from, args.scenario) {
@@ -195,6 +197,9 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
     if let Some(words) = &back {
         inside.note(words);
         code = rollback::run(&inside, &rolling_back("--yes")?).await?;
+    }
+    if let Some(state) = newest(&inside, &folder, plan.path()).await? {
+        inside.note(&words::moved(&state));
     }
     inside.note(&words::after(&house));
     if back.is_none() && !stopped && code != exit::ROLLED_BACK {
@@ -261,22 +266,22 @@ impl Led {
     }
 }
 
-/// Whether the last run of this plan went all the way back: then a new one is begun.
-async fn is_over(inside: &Session, folder: &Path, plan: &Path) -> Result<bool, Fail> {
+/// The last run of this plan, as the journal knows it.
+async fn newest(inside: &Session, folder: &Path, plan: &Path) -> Result<Option<State>, Fail> {
     let state = folder.join("state");
     if !state.join("journal").exists() {
-        return Ok(false);
+        return Ok(None);
     }
     let plan = plan.canonicalize().unwrap_or_else(|_| plan.to_owned());
     let access = Access::open(inside, &state, false).await?;
     let plan = plan.to_str().unwrap_or_default();
-    let over = match history::newest_of(access.history(), access.bodies(), plan).await {
-        Ok(Some(run)) => history::state(access.history(), access.bodies(), &run).await.map(|state| state.end),
+    let newest = match history::newest_of(access.history(), access.bodies(), plan).await {
+        Ok(Some(run)) => history::state(access.history(), access.bodies(), &run).await.map(Some),
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
     access.close().await;
-    Ok(matches!(over?, Some(End::RolledBack { .. })))
+    Ok(newest?)
 }
 
 /// What `apply` is told.

@@ -7,7 +7,7 @@ use super::human::count;
 use super::shown::SHOWN_VERSION;
 use crate::plan::StepId;
 use crate::plan::recorded::Compensate;
-use crate::saga::{State, Status, described};
+use crate::saga::{State, Status, described, inverse_described};
 
 /// What a rollback would do.
 #[derive(Clone, Copy)]
@@ -27,15 +27,14 @@ fn does(way: &WayBack<'_>, id: &StepId) -> String {
     let Some((step, _)) = way.state.step(id) else { return String::new() };
     let mut text = match &step.compensate {
         Compensate::Action(operation) => (way.text)(&described(operation)),
-        Compensate::Inverse => {
-            let name = step.forward.as_ref().map_or("", |forward| forward.name.as_str());
-            format!("{name}: its own inverse, from what was there before")
-        }
+        Compensate::Inverse => inverse_described(step),
         Compensate::Nothing => "there is nothing to undo".to_owned(),
         Compensate::Irreversible(why) => format!("cannot be undone: {why}"),
     };
-    if !step.undone.is_empty() {
-        text.push_str(&format!("; then {} until they hold", count(step.undone.len(), "check")));
+    match step.undone.len() {
+        0 => {}
+        1 => text.push_str("; then a check until it holds"),
+        checks => text.push_str(&format!("; then {checks} checks until they hold")),
     }
     guard::line(&text)
 }

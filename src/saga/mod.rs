@@ -43,7 +43,7 @@ pub use standing::{Question, Standing, questions, reached, standing};
 pub use state::{
     Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
 };
-pub use survey::{Finding, Glance, Purpose, described, place};
+pub use survey::{Finding, Glance, Purpose, described, inverse_described, place};
 pub use time::{Moment, Stamp, Wait, backoff_ms};
 
 use crate::plan::catalog;

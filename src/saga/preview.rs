@@ -10,9 +10,8 @@ use serde::Serialize;
 use super::claims::{Claim, claims};
 use super::outcome::{Answer, Verdict};
 use super::state::{Course, End, GateState, State, Status};
-use super::survey::described;
+use super::survey::{described, inverse_described};
 use super::time::Stamp;
-use crate::plan::catalog;
 use crate::plan::graph::Graph;
 use crate::plan::recorded::{Compensate, Step};
 use crate::plan::{StepId, WindowState};
@@ -256,7 +255,7 @@ fn ledger(state: &State, graph: &Graph, all: &[Does], place: usize, text: &dyn F
     let (undo, by) = match &step.compensate {
         Compensate::Irreversible(why) => return none(Undo::Irreversible, why.clone()),
         Compensate::Nothing => return none(Undo::Nothing, String::new()),
-        Compensate::Inverse => (Undo::Inverse, format!("`{}`: {}", name(step), way_back(step))),
+        Compensate::Inverse => (Undo::Inverse, inverse_described(step)),
         Compensate::Action(operation) => (Undo::Action, text(&described(operation))),
     };
     // A rollback refuses to cross an irreversible step. What another road back, `--to` a step before this one, still
@@ -276,13 +275,4 @@ fn ledger(state: &State, graph: &Graph, all: &[Does], place: usize, text: &dyn F
         }
     }
     Ledger { undo, by, until, crossed }
-}
-
-fn way_back(step: &Step) -> &'static str {
-    let entry = catalog::action(name(step));
-    entry.map(|entry| entry.way_back).filter(|words| !words.is_empty()).unwrap_or("its own inverse")
-}
-
-fn name(step: &Step) -> &str {
-    step.forward.as_ref().map_or("", |forward| forward.name.as_str())
 }

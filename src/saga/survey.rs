@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::has_probe;
 use super::outcome::Answer;
-use crate::plan::StepId;
 use crate::plan::recorded::{Operation, Step};
+use crate::plan::{StepId, catalog};
 
 /// What a check is looked at for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -104,6 +104,13 @@ const HERE: &str = "this machine";
 pub fn place(operation: &Operation) -> String {
     let named = ["host", "cluster", "broker"].iter().find_map(|key| operation.fields.get(*key));
     named.and_then(serde_json::Value::as_str).unwrap_or(HERE).to_owned()
+}
+
+/// What the own inverse of a step's action does, in a few words.
+pub fn inverse_described(step: &Step) -> String {
+    let name = step.forward.as_ref().map_or("", |forward| forward.name.as_str());
+    let words = catalog::action(name).map_or("its own inverse", |entry| entry.way_back);
+    format!("{name}: {words}")
 }
 
 /// An operation in a few words: its name and its first telling field, templates as they stand, secrets never resolved.

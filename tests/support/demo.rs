@@ -10,13 +10,22 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use runner::lab::house::{PASSWORD, TOKEN};
 use serde_json::Value;
 
 /// Longer than any of this may take on a busy machine: a limit against hanging.
 const LIMIT: Duration = Duration::from_secs(400);
+
+/// Those that it prints with `--keep`.
+const SECRETS: [(&str, &str); 4] = [
+    ("HA_TOKEN", TOKEN),
+    ("FRIGATE_MQTT_PASSWORD", PASSWORD),
+    ("FRIGATE_CAMERA_USER", "viewer"),
+    ("FRIGATE_CAMERA_PASSWORD", "lab-password-of-the-cameras"),
+];
 
 pub struct Demo {
     folder: tempfile::TempDir,
@@ -28,15 +37,26 @@ impl Demo {
         Self { folder: tempfile::Builder::new().prefix("d").tempdir().unwrap(), scenario }
     }
 
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("NO_COLOR", "1").stdin(Stdio::null());
+        command.env("XDG_RUNTIME_DIR", self.folder.path().join("run"));
+        fs::create_dir_all(self.folder.path().join("run")).unwrap();
+        command
+    }
+
     /// Starts it, the first time or again.
     pub fn start(&self) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command.args(["--state", "state", "demo"]).current_dir(self.folder.path()).env("NO_COLOR", "1");
+        self.start_with(&[])
+    }
+
+    /// Starts it with more options.
+    pub fn start_with(&self, options: &[&str]) -> Child {
+        let mut command = self.command(env!("CARGO_BIN_EXE_runner"));
+        command.args(["--state", "state", "demo"]).args(options);
         if let Some(scenario) = self.scenario {
             command.args(["--scenario", scenario]);
         }
-        command.env("XDG_RUNTIME_DIR", self.folder.path().join("run")).stdin(Stdio::null());
-        fs::create_dir_all(self.folder.path().join("run")).unwrap();
         let out =
             fs::File::options().create(true).append(true).open(self.folder.path().join("said")).unwrap();
         command.stdout(out.try_clone().unwrap()).stderr(out);
@@ -45,18 +65,78 @@ impl Demo {
 
     /// To its rest. Gives the exit code, or 128 and the signal that ended it.
     pub fn run(&self) -> i32 {
-        let (mut child, began) = (self.start(), Instant::now());
+        self.end(self.start())
+    }
+
+    /// Waits until it ends. Gives the exit code, or 128 and the signal that ended it.
+    pub fn end(&self, mut child: Child) -> i32 {
+        let mut ended = None;
+        self.wait_for(&mut child, "it ends", |_, status| {
+            ended = status;
+            status.is_some()
+        });
+        let status = ended.unwrap();
+        status.code().or(status.signal().map(|signal| 128 + signal)).unwrap()
+    }
+
+    /// Waits until it has said something.
+    pub fn until_said(&self, child: &mut Child, words: &str) {
+        self.wait_for(child, words, |demo, status| {
+            assert!(status.is_none(), "it ended before it said `{words}`: {}", demo.said());
+            demo.said().contains(words)
+        });
+    }
+
+    fn wait_for(
+        &self,
+        child: &mut Child,
+        what: &str,
+        mut come: impl FnMut(&Self, Option<ExitStatus>) -> bool,
+    ) {
+        let began = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                return status.code().or(status.signal().map(|signal| 128 + signal)).unwrap();
+            let status = child.try_wait().unwrap();
+            if come(self, status) {
+                return;
             }
             if began.elapsed() > LIMIT {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("it does not end: {}", self.said());
+                panic!("it does not come to `{what}`: {}", self.said());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What `runner` says of the journal, as one object.
+    pub fn shown(&self, words: &[&str]) -> Value {
+        serde_json::from_slice(&self.asked(words)).unwrap()
+    }
+
+    /// How a step of its run stands.
+    pub fn step(&self, id: &str) -> Value {
+        let steps = self.shown(&["status"])["steps"].clone();
+        steps.as_array().unwrap().iter().find(|step| step["id"] == id).unwrap().clone()
+    }
+
+    /// The run's events.
+    pub fn events(&self) -> Vec<Value> {
+        super::lab::json_lines(&String::from_utf8(self.asked(&["events"])).unwrap())
+    }
+
+    fn asked(&self, words: &[&str]) -> Vec<u8> {
+        let mut command = self.command(env!("CARGO_BIN_EXE_runner"));
+        command.arg("--state").arg(self.state()).arg("--json").args(words).envs(SECRETS);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    /// Types a line into a shell, as a person does who reads it off the screen.
+    pub fn typed(&self, line: &str) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_runner")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        self.command("sh").args(["-c", line]).env("PATH", path).output().unwrap()
     }
 
     /// All that it has said so far.
@@ -64,9 +144,29 @@ impl Demo {
         fs::read_to_string(self.folder.path().join("said")).unwrap()
     }
 
-    pub fn house(&self) -> PathBuf {
+    fn own(&self) -> PathBuf {
         let demo = self.folder.path().join("state/demo");
-        self.scenario.map_or_else(|| demo.clone(), |name| demo.join("scenarios").join(name)).join("house")
+        self.scenario.map_or_else(|| demo.clone(), |name| demo.join("scenarios").join(name))
+    }
+
+    pub fn house(&self) -> PathBuf {
+        self.own().join("house")
+    }
+
+    /// The state folder of its run.
+    pub fn state(&self) -> PathBuf {
+        self.own().join("state")
+    }
+
+    /// Keeps a copy of the house as it is now.
+    pub fn keep(&self) {
+        copy(&self.house(), &self.folder.path().join("kept"));
+    }
+
+    /// Begins again, in the house that was kept: the same one, with the same names, ports and folder.
+    pub fn again(&self) {
+        fs::remove_dir_all(self.own()).unwrap();
+        copy(&self.folder.path().join("kept"), &self.house());
     }
 
     /// What a part of the house has on file.
@@ -169,6 +269,12 @@ impl Demo {
         assert_eq!(self.object("services./frigate/frigate"), Value::Null);
         assert_ne!(self.object("persistentvolumeclaims./frigate/frigate-media"), Value::Null);
     }
+}
+
+/// Copies a folder, links and modes as they are.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
 fn find(folder: &Path, name: &str) -> PathBuf {

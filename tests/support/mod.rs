@@ -14,6 +14,8 @@ pub mod both;
 pub mod cluster;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "demo")]
+pub mod house;
 pub mod http;
 pub mod lab;
 pub mod mosquitto;

@@ -46,6 +46,24 @@ pub(super) struct Scenario {
     /// What is written into the manifests: file, text, and what stands there instead.
     pub(super) manifests: &'static [(&'static str, &'static str, &'static str)],
     strike: fn(&Arc<House>, &Path) -> Done,
+    /// What else is broken when the house has come to it.
+    then: Option<Then>,
+}
+
+/// What is broken later.
+#[derive(Debug, Clone, Copy)]
+struct Then {
+    when: When,
+    work: fn(&House) -> Done,
+}
+
+/// When something is broken.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// So many hours of the house's clock later.
+    Hours(u64),
+    /// As soon as this is so.
+    Seen(fn(&House) -> bool),
 }
 
 /// How a scenario ends.
@@ -108,6 +126,7 @@ const PLAIN: Scenario = Scenario {
     furniture: MODERN,
     manifests: &[],
     strike: |_, _| Ok(()),
+    then: None,
 };
 
 const MODERN: Furniture = Furniture { release: Release::Reconfigures, lived_in: false };
@@ -178,17 +197,49 @@ pub(super) fn table() -> String {
     text
 }
 
-/// Breaks the house, once: a house that was opened again stays as it is.
+/// Breaks the house, once: a house that was opened again stays as it is. `struck` in it says that this was done.
 pub(super) fn strike(scenario: &Scenario, house: &Arc<House>, folder: &Path) {
     let mark = house.folder().join("broken");
     if mark.exists() {
         return;
     }
-    // First the mark: some of them end this process.
-    let done = fs::write(&mark, scenario.name).map_err(Into::into);
-    if let Err(error) = done.and_then(|()| (scenario.strike)(house, folder)) {
+    let begun = fs::write(&mark, scenario.name).map_err(Into::into);
+    let done = begun.and_then(|()| (scenario.strike)(house, folder));
+    match (done, scenario.then) {
+        (Ok(()), Some(then)) => later(house, then),
+        (done, _) => note(house, done),
+    }
+}
+
+/// Breaks it when it has come to that, which is looked at again and again.
+fn later(house: &Arc<House>, then: Then) {
+    let begun = house.clock.now();
+    let house = Arc::downgrade(house);
+    tokio::spawn(async move {
+        loop {
+            let Some(house) = house.upgrade() else { return };
+            let come = match then.when {
+                When::Hours(hours) => house.clock.now() >= begun + Duration::from_secs(hours * 3_600),
+                When::Seen(seen) => seen(&house),
+            };
+            if come {
+                return note(&house, (then.work)(&house));
+            }
+            drop(house);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+/// Notes in the house that it is broken, or says why it is not.
+fn note(house: &House, done: Done) {
+    if let Err(error) = done.and_then(|()| struck(house)) {
         tracing::warn!(%error, "the simulated house cannot be broken");
     }
+}
+
+fn struck(house: &House) -> Done {
+    Ok(fs::write(house.folder().join("struck"), "")?)
 }
 
 /// Changes the old Frigate's container.
@@ -201,30 +252,6 @@ fn container(node: &mut Node, work: impl FnOnce(&mut Container)) {
 /// Changes the old Frigate's container, from outside.
 fn on_container(house: &House, work: impl FnOnce(&mut Container)) -> Result<(), StoreError> {
     house.still_fawn.change(|node| container(node, work))
-}
-
-/// Does something when it has come to that, which is looked at again and again.
-fn when(house: &Arc<House>, come: impl Fn(&House) -> bool + Send + 'static, work: fn(&House) -> Done) {
-    let house = Arc::downgrade(house);
-    tokio::spawn(async move {
-        loop {
-            let Some(house) = house.upgrade() else { return };
-            if come(&house) {
-                if let Err(error) = work(&house) {
-                    tracing::warn!(%error, "the simulated house cannot be broken");
-                }
-                return;
-            }
-            drop(house);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-}
-
-/// Whether the house's clock has come to a time from now.
-fn in_hours(house: &House, hours: u64) -> impl Fn(&House) -> bool + Send + use<> {
-    let then = house.clock.now() + Duration::from_secs(hours * 3_600);
-    move |house| house.clock.now() >= then
 }
 
 #[cfg(test)]

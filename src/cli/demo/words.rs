@@ -5,12 +5,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::Value;
+
 use super::Led;
 use super::scenarios::{self, Scenario};
 use crate::cli::session::Teller;
 use crate::lab::house::House;
-use crate::plan::StepId;
+use crate::plan::{StepId, template};
 use crate::report::shell_word;
+use crate::saga::{State, Status};
 
 /// Each step of the plan: what is done, and why.
 const STEPS: &[(&str, &str)] = &[
@@ -116,6 +119,49 @@ pub(super) fn back(step: &StepId) -> String {
     )
 }
 
+/// What the run moved and from where to where: its own operations and what they put out, from the journal.
+pub(super) fn moved(state: &State) -> String {
+    let (outputs, run) = (state.outputs(), state.run.to_string());
+    let scope = template::Scope {
+        vars: &state.definition.vars,
+        outputs: &outputs,
+        run: &run,
+        secrets: template::Secrets::Masked,
+    };
+    let mut text = String::new();
+    for (step, found) in state.definition.steps.iter().zip(&state.steps).filter(|(_, found)| found.owned) {
+        let (Some(forward), Some(outputs)) = (&step.forward, &found.outputs) else { continue };
+        let plain = |value: Option<&Value>| match value {
+            Some(Value::String(text)) => template::render_text(text, &scope).unwrap_or_else(|_| text.clone()),
+            Some(other) => other.to_string(),
+            None => "?".to_owned(),
+        };
+        let told = |name: &str| plain(forward.fields.get(name));
+        let got = |name: &str| plain(outputs.get(name));
+        let container = || format!("container {} on host `{}`", told("vmid"), told("host"));
+        let (what, way) = match forward.name.as_str() {
+            "kubernetes.apply" => (
+                "the new Frigate".to_owned(),
+                format!("came up at {} on node {}", got("address"), got("node")),
+            ),
+            "homeassistant.repoint" => {
+                ("Home Assistant".to_owned(), format!("from {} to {}", told("current_url"), got("url")))
+            }
+            "lxc.backup" => (container(), format!("backed up as {}", got("archive"))),
+            "lxc.stop" => (container(), "shut down, and kept".to_owned()),
+            "lxc.destroy" => (container(), "deleted".to_owned()),
+            _ => continue,
+        };
+        let back =
+            if found.status == Status::Compensated && found.compensations > 0 { "; taken back" } else { "" };
+        let _written = writeln!(text, "  {:<12} {what}: {way}{back}", step.id.as_str());
+    }
+    match text.is_empty() {
+        true => "\nNothing was moved, as the journal has it.".to_owned(),
+        false => format!("\nWhat was moved, as the journal has it:\n{}", text.trim_end()),
+    }
+}
+
 /// After the run has come to rest.
 pub(super) fn after(house: &House) -> String {
     let mut text = String::from("\nWhat the house itself says:\n");
@@ -153,7 +199,7 @@ pub(super) fn after(house: &House) -> String {
 pub(super) fn where_it_stands(folder: &Path, deleted: bool) -> String {
     let state = folder.join("state");
     let mut text = format!(
-        "\nAll of it is in the journal: `runner --state {0} events`, `runner --state {0} why STEP`.",
+        "\nAll of it is in the journal: `runner --state {0} events`, `runner --state {0} why STEP`.\n",
         state.display()
     );
     if deleted {

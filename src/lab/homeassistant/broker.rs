@@ -8,7 +8,8 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, complain};
+use super::complain;
+use super::core::Inner;
 
 /// Where the broker is, and who Home Assistant is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Broker {
 }
 
 /// Listens until it is dropped; connects again for ever.
-pub(super) async fn listen(shared: Arc<Shared>, broker: Broker) {
+pub(super) async fn listen(inner: Arc<Inner>, broker: Broker) {
     const AGAIN: Duration = Duration::from_millis(250);
     let mut options = MqttOptions::new("homeassistant", broker.host, broker.port);
     options.set_keep_alive(Duration::from_secs(15));
@@ -42,7 +43,9 @@ pub(super) async fn listen(shared: Arc<Shared>, broker: Broker) {
             }
             Ok(Event::Incoming(Packet::Publish(message))) => {
                 if let Some(prefix) = message.topic.strip_suffix("/available") {
-                    complain(shared.heard_available(prefix, &String::from_utf8_lossy(&message.payload)));
+                    let payload = String::from_utf8_lossy(&message.payload);
+                    complain(inner.shared.heard_available(prefix, &payload));
+                    inner.note_cameras();
                 }
             }
             Ok(_) => {}

@@ -17,7 +17,7 @@ use super::flows::Flow;
 use super::frigate::{self, NoView};
 use super::{Release, Shared, broker, complain, entities, routes, storage};
 
-/// How often is seen to a save that is due and to what cameras can be used.
+/// How often is seen to a save that is due, and to cameras that come and go without a change of their entry.
 const TICK: Duration = Duration::from_millis(25);
 
 /// How long a requested reload takes to begin: the answer to the request is out before.
@@ -56,11 +56,16 @@ pub(super) struct Memory {
 }
 
 impl Core {
-    /// Reads the file and answers from then on.
+    /// Reads the file, or takes what it had in memory when its process was killed, and answers from then on.
     pub(super) async fn start(shared: Arc<Shared>) -> io::Result<Self> {
         let listener = listener(shared.port)?;
         let release = shared.release();
-        let mut entries = storage::read(&shared.folder)?;
+        let unsaved = shared.store.look(|stored| stored.unsaved.clone());
+        let is_due = unsaved.is_some();
+        let mut entries = match unsaved {
+            Some(entries) => entries.into_iter().map(Entry::of).collect(),
+            None => storage::read(&shared.folder)?,
+        };
         let mut made_backup = false;
         if release == Release::Reconfigures && !entries.iter().any(|entry| entry.domain() == "backup") {
             let backup = json!({ "domain": "backup", "source": "system", "title": "Backup",
@@ -79,7 +84,7 @@ impl Core {
         let starting = Duration::from_millis(shared.times().starting);
         let inner =
             Arc::new(Inner { shared, memory: Mutex::new(memory), set_ups: Mutex::new(BTreeMap::new()) });
-        if made_backup {
+        if made_backup || is_due {
             inner.save_soon();
         }
         let ids: Vec<String> = inner
@@ -105,7 +110,7 @@ impl Core {
         });
         let ticks = tokio::spawn(tick(Arc::clone(&inner), starting));
         let address = inner.shared.store.look(|stored| stored.broker.clone());
-        let broker = address.map(|address| tokio::spawn(broker::listen(Arc::clone(&inner.shared), address)));
+        let broker = address.map(|address| tokio::spawn(broker::listen(Arc::clone(&inner), address)));
         Ok(Self { inner, close, served, ticks, broker })
     }
 
@@ -114,11 +119,11 @@ impl Core {
         self.ticks.abort();
         // A save that it is in the middle of is over before anybody else touches the file.
         drop((&mut self.ticks).await);
-        if let Some(broker) = self.broker.take() {
-            broker.abort();
-        }
-        for (_, task) in std::mem::take(&mut *self.inner.set_ups()) {
+        // Nor does anybody note that a camera can be used once nothing runs.
+        let set_ups = std::mem::take(&mut *self.inner.set_ups());
+        for task in set_ups.into_values().chain(self.broker.take()) {
             task.abort();
+            drop(task.await);
         }
         self.close.send_replace(true);
         if tokio::time::timeout(GOES_WITHIN, &mut self.served).await.is_err() {
@@ -132,6 +137,8 @@ impl Core {
                 self.inner.save();
             }
         }
+        // What is in memory and not on file is gone with it.
+        complain(self.inner.shared.store.change(|stored| stored.unsaved = None));
         let gone: BTreeMap<String, Option<String>> = self.inner.shared.store.look(|stored| {
             let cameras = stored.registry.values().filter(|known| !known.camera.is_empty());
             cameras
@@ -230,14 +237,20 @@ impl Inner {
     /// A change was made: the file is written after the delay.
     pub(super) fn save_soon(&self) {
         let delay = Duration::from_millis(self.shared.times().save_delay);
-        self.memory().save_at = Some(Instant::now() + delay);
+        let mut memory = self.memory();
+        memory.save_at = Some(Instant::now() + delay);
+        let entries = memory.entries.iter().map(|entry| entry.stored.clone()).collect();
+        complain(self.shared.store.change(|stored| stored.unsaved = Some(entries)));
     }
 
     fn save(&self) {
         let release = self.shared.release();
         let memory = self.memory();
-        if let Err(error) = storage::write(&self.shared.folder, &memory.entries, release) {
-            tracing::warn!(%error, "the simulated Home Assistant cannot write its config entries");
+        match storage::write(&self.shared.folder, &memory.entries, release) {
+            Ok(()) => complain(self.shared.store.change(|stored| stored.unsaved = None)),
+            Err(error) => {
+                tracing::warn!(%error, "the simulated Home Assistant cannot write its config entries");
+            }
         }
     }
 
@@ -268,7 +281,7 @@ impl Inner {
 
     /// Sets it up and waits until its first try is over.
     pub(super) async fn reload(self: &Arc<Self>, id: &str) {
-        self.with_entry(id, |entry| entry.state = State::SettingUp);
+        self.becomes(id, |entry| entry.state = State::SettingUp);
         self.set_up(id, Duration::ZERO);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(25) {
@@ -281,6 +294,14 @@ impl Inner {
 
     pub(super) fn with_entry<R>(&self, id: &str, work: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         self.memory().entries.iter_mut().find(|entry| entry.id() == id).map(work)
+    }
+
+    /// Changes how an entry stands, and notes at once which cameras can be used: what is over before the next look was all
+    /// the same.
+    fn becomes<R>(&self, id: &str, work: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let done = self.with_entry(id, work);
+        self.note_cameras();
+        done
     }
 
     /// Removes an entry and what belongs to it.
@@ -334,7 +355,7 @@ impl Inner {
         let poll = Duration::from_millis(self.shared.times().poll);
         let mut retry = poll;
         loop {
-            let Some(url) = self.with_entry(id, |entry| {
+            let Some(url) = self.becomes(id, |entry| {
                 entry.state = State::SettingUp;
                 entry.url()
             }) else {
@@ -348,7 +369,7 @@ impl Inner {
                     complain(self.shared.store.change(|stored| {
                         entities::register(&mut stored.registry, id, &view);
                     }));
-                    self.with_entry(id, |entry| {
+                    self.becomes(id, |entry| {
                         entry.view = Some(view);
                         entry.reached = true;
                         entry.state = State::Loaded;
@@ -356,11 +377,11 @@ impl Inner {
                     break;
                 }
                 Err(NoView::TooOld) => {
-                    self.with_entry(id, |entry| entry.state = State::Error);
+                    self.becomes(id, |entry| entry.state = State::Error);
                     return;
                 }
                 Err(NoView::Unreachable) => {
-                    self.with_entry(id, |entry| entry.state = State::Retry);
+                    self.becomes(id, |entry| entry.state = State::Retry);
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(poll * 16);
                 }
@@ -370,7 +391,7 @@ impl Inner {
             tokio::time::sleep(poll).await;
             let Some(url) = self.with_entry(id, |entry| entry.url()) else { return };
             let stats = if self.shared.reaches(&url) { frigate::stats(&url).await } else { None };
-            self.with_entry(id, |entry| {
+            self.becomes(id, |entry| {
                 entry.reached = stats.is_some();
                 if let (Some(view), Some(stats)) = (&mut entry.view, stats) {
                     view.stats = stats;
@@ -379,7 +400,7 @@ impl Inner {
         }
     }
 
-    fn note_cameras(&self) {
+    pub(super) fn note_cameras(&self) {
         let memory = self.memory();
         let seen: BTreeMap<String, Option<String>> = self.shared.store.look(|stored| {
             let cameras = stored.registry.iter().filter(|(id, _)| id.starts_with("camera."));
@@ -395,7 +416,8 @@ impl Inner {
             }
             seen
         });
-        drop(memory);
+        // Held until it is noted: of two who look at once the later one is right.
         self.shared.note_cameras(&seen);
+        drop(memory);
     }
 }

@@ -3,7 +3,8 @@
 //! with connections that drop, entities that follow the server and MQTT.
 //!
 //! What it remembers over its own restarts is what the real one does: `core.config_entries` and the registry of entities.
-//! The rest (flows, entry states, a save that is due) lives in `core` and is gone with it. Beside it, on a port of
+//! The rest (flows, entry states, a save that is due) lives in `core` and is gone with it; only when it is killed together
+//! with its whole house, which a real one is not, what is to be saved comes back. Beside it, on a port of
 //! its own, is the supervisor that stops and starts it (`ha core …`) and the lab's own switches and measurements, among
 //! them how long each camera was unavailable. Start reading at [`HomeAssistant::start`].
 
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Store, StoreError, listen};
 pub use broker::Broker;
@@ -127,6 +128,10 @@ struct Stored {
     available: BTreeMap<String, String>,
     #[serde(default)]
     broker: Option<Broker>,
+    /// The entries in memory, as long as the file does not have them: when the process is killed with it, a Home Assistant
+    /// that runs comes back as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unsaved: Option<Vec<Map<String, Value>>>,
     times: Times,
     mishaps: Mishaps,
 }
@@ -351,6 +356,7 @@ impl Stored {
             gaps: Vec::new(),
             available: BTreeMap::new(),
             broker: settings.broker.clone(),
+            unsaved: None,
             times: Times {
                 poll: ms(settings.poll),
                 save_delay: ms(settings.save_delay),
@@ -464,4 +470,40 @@ fn now_ms() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "what the lab measures is real time")]
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use tokio::runtime::Runtime;
+
+    #[test]
+    fn killed_with_its_house_it_comes_back_as_it_was_and_after_a_power_cut_of_its_own_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = || Settings { save_delay: Duration::from_secs(3_600), ..Settings::default() };
+        let is_written = |home: &HomeAssistant, title: &str| {
+            std::fs::read_to_string(home.storage_file()).unwrap().contains(title)
+        };
+        let entry = |title: &str| json!({ "domain": "shelly", "title": title, "entry_id": title });
+        let killed = Runtime::new().unwrap();
+        killed.block_on(async {
+            let home = HomeAssistant::start(folder.path(), 0, settings()).await.unwrap();
+            home.add_entry(entry("Garage")).await;
+            assert!(!is_written(&home, "Garage"), "that is done later");
+        });
+        // Nothing of it goes on, and nothing is ended.
+        killed.shutdown_timeout(Duration::from_secs(10));
+        Runtime::new().unwrap().block_on(async {
+            let home = HomeAssistant::start(folder.path(), 0, settings()).await.unwrap();
+            home.write_due().await;
+            assert!(is_written(&home, "Garage"));
+            home.add_entry(entry("Cellar")).await;
+            home.stop().await;
+            let home = HomeAssistant::start(folder.path(), 0, settings()).await.unwrap();
+            home.write_due().await;
+            assert!(is_written(&home, "Garage") && !is_written(&home, "Cellar"));
+            home.stop().await;
+        });
+    }
 }

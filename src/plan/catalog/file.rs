@@ -12,6 +12,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         one_of: &["content", "source", "absent"],
         at_most_one: &[&["mode", "absent"], &["parents", "absent"]],
         own_inverse: true,
+        way_back: "as it was before, deleted where it was not there",
         own_probe: true,
         ..PLAIN
     },

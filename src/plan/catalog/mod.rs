@@ -171,7 +171,7 @@ pub struct Entry {
     pub at_most_one: &'static [&'static [&'static str]],
     /// It can undo itself from its pre-image.
     pub own_inverse: bool,
-    /// What its own inverse does, in a few words; empty: it brings back what was there.
+    /// What its own inverse does, in a few words; empty where there is none.
     pub way_back: &'static str,
     /// It leaves nothing to undo: a step need not say how it is taken back.
     pub nothing_to_undo: bool,
@@ -290,6 +290,7 @@ mod tests {
             assert!(named.into_iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.one_of.iter().all(|name| entry.field(name).is_some()), "{}", entry.name);
             assert!(entry.inverse_if.is_empty() || entry.field(entry.inverse_if).is_some(), "{}", entry.name);
+            assert_eq!(entry.own_inverse, !entry.way_back.is_empty(), "{}", entry.name);
             assert!(entry.doc.ends_with('.') && entry.fields.iter().all(|field| field.doc.ends_with('.')));
             let mut names: Vec<_> = entry.fields.iter().map(|field| field.name).collect();
             names.sort_unstable();

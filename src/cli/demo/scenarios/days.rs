@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{End, PLAIN, Scenario, in_hours, on_container, when};
+use super::{End, PLAIN, Scenario, Then, When, on_container};
 use crate::lab::kubernetes::{Fault, Gpu, NO_DRIVER, Trouble};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -78,12 +78,10 @@ pub(super) const ALL: &[Scenario] = &[
         does: "the soak does not pass, and the way back leads to the old one",
         end: End::BroughtBack("soak"),
         at: Some("soak"),
-        strike: |house, _| {
-            when(house, in_hours(house, 40), |house| {
-                Ok(house.new.switch(|broken| broken.skipping = true)?)
-            });
-            Ok(())
-        },
+        then: Some(Then {
+            when: When::Hours(40),
+            work: |house| Ok(house.new.switch(|broken| broken.skipping = true)?),
+        }),
         ..PLAIN
     },
     Scenario {
@@ -93,14 +91,13 @@ pub(super) const ALL: &[Scenario] = &[
         does: "one look that could not be taken is borne, and the time is not counted",
         end: End::GoesOn,
         at: Some("soak"),
-        strike: |house, _| {
-            when(house, in_hours(house, 20), |house| {
+        then: Some(Then {
+            when: When::Hours(20),
+            work: |house| {
                 let fault = Fault::new("GET", "/deployments/", Trouble::Answer(503, None)).times(1);
-                house.cluster.fault(fault)?;
-                Ok(())
-            });
-            Ok(())
-        },
+                Ok(house.cluster.fault(fault).map(drop)?)
+            },
+        }),
         ..PLAIN
     },
     Scenario {
@@ -110,12 +107,10 @@ pub(super) const ALL: &[Scenario] = &[
         does: "what nobody has watched does not count: it is watched for three days all the same",
         end: End::GoesOn,
         at: Some("soak"),
-        strike: |house, _| {
-            when(house, in_hours(house, 20), |house| {
-                Ok(house.clock.leap(u64::try_from(Duration::from_secs(864_000).as_millis())?)?)
-            });
-            Ok(())
-        },
+        then: Some(Then {
+            when: When::Hours(20),
+            work: |house| Ok(house.clock.leap(u64::try_from(Duration::from_secs(864_000).as_millis())?)?),
+        }),
         ..PLAIN
     },
     Scenario {

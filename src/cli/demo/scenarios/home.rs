@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
 
-use super::{Done, End, OLDER, PLAIN, Scenario, when};
+use super::{Done, End, OLDER, PLAIN, Scenario, Then, When, struck};
 use crate::lab::house::{House, MACHINE, USER};
 use crate::lab::proxmox::Agent;
 
@@ -27,8 +27,15 @@ fn is_edited(house: &House) -> bool {
 }
 
 /// Ends this process as a power cut does.
-fn power_cut(_: &House) -> Done {
+fn power_cut(house: &House) -> Done {
+    struck(house)?;
     Ok(kill_process(getpid(), Signal::KILL)?)
+}
+
+/// The new address works for us, and not from where Home Assistant runs.
+fn unreachable(house: &Arc<House>, _: &Path) -> Done {
+    let url = house.new.url();
+    Ok(house.home.break_it(|mishaps| mishaps.cannot_reach = url)?)
 }
 
 /// At its next start Home Assistant finds an empty storage file.
@@ -51,10 +58,18 @@ pub(super) const ALL: &[Scenario] = &[
         breaks: "the new address works for us, and not from where Home Assistant runs",
         does: "its own reconfigure flow tries it first and refuses: nothing is changed there, and the new Frigate goes again",
         end: End::RolledBack("repoint"),
-        strike: |house, _| {
-            let url = house.new.url();
-            Ok(house.home.break_it(|mishaps| mishaps.cannot_reach = url)?)
-        },
+        strike: unreachable,
+        ..PLAIN
+    },
+    Scenario {
+        name: "unreachable-from-older",
+        facts: &[9],
+        breaks: "the same, and Home Assistant is too old to be reconfigured",
+        does: "the address is tried from inside of its container before it is stopped: it is not stopped, and the new Frigate \
+               goes again",
+        end: End::RolledBack("repoint"),
+        furniture: OLDER,
+        strike: unreachable,
         ..PLAIN
     },
     Scenario {
@@ -110,10 +125,7 @@ pub(super) const ALL: &[Scenario] = &[
         end: End::Resumed,
         until: Some("repoint"),
         furniture: OLDER,
-        strike: |house, _| {
-            when(house, is_edited, power_cut);
-            Ok(())
-        },
+        then: Some(Then { when: When::Seen(is_edited), work: power_cut }),
         ..PLAIN
     },
     Scenario {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{End, PLAIN, Scenario, container, on_container, when};
+use super::{End, PLAIN, Scenario, Then, When, container, on_container};
 use crate::lab::house::{CONTAINER, House};
 use crate::lab::proxmox::Volume;
 
@@ -87,14 +87,14 @@ pub(super) const ALL: &[Scenario] = &[
         does: "nothing is assumed: its end is asked for over a new connection",
         end: End::GoesOn,
         until: Some("stop-old"),
-        strike: |house, _| {
-            on_container(house, |found| found.faults.shutdown_ms = 2_000)?;
-            when(house, is_going, |house| {
+        strike: |house, _| Ok(on_container(house, |found| found.faults.shutdown_ms = 2_000)?),
+        then: Some(Then {
+            when: When::Seen(is_going),
+            work: |house| {
                 house.cut();
                 Ok(())
-            });
-            Ok(())
-        },
+            },
+        }),
         ..PLAIN
     },
     Scenario {
