@@ -305,6 +305,17 @@ fn a_plan_that_leads_out_of_the_lab_is_not_shown() {
     }
 }
 
+#[test]
+fn what_is_mistyped_is_answered_with_what_is_meant() {
+    let lab = Lab::new();
+    run(&lab, "demo --scenario unreachable-from-hom", &[])
+        .expect(2)
+        .says("did you mean `unreachable-from-home`?");
+    let ran = run(&lab, "demo --back-from stop-odl", &[]).expect(2);
+    ran.says("`--back-from`: the plan has no step `stop-odl`")
+        .says("did you mean `stop-old`? its steps are: old-is-well,");
+}
+
 /// The users of the plan at a mosquitto.
 const USERS: &[(&str, &str)] = &[("frigate", "readwrite frigate/#"), ("homeassistant", "readwrite #")];
 

@@ -27,7 +27,7 @@ use super::source::{self, PlanFile};
 use super::{Cli, Command, access::Access, apply, rollback};
 use crate::driver::{Leaps, history};
 use crate::lab::house::{Blueprint, House, Outside, PASSWORD, TOKEN};
-use crate::plan::{Required, StepId};
+use crate::plan::{Required, StepId, did_you_mean};
 use crate::report::exit;
 use crate::saga::{End, State};
 
@@ -83,7 +83,7 @@ pub(super) struct DemoArgs {
     ///
     /// A house is made to fit it: container, names, volumes and cameras are taken from its variables. Those that say where
     /// things are get the house's own values, so that nothing real is reached; a plan that would is refused. Secrets are not
-    /// looked up.
+    /// looked up. An edited plan gets a new house. A scenario has its own plan.
     #[arg(value_name = "PLAN", conflicts_with = "scenario")]
     plan: Option<PathBuf>,
     /// Set a variable of your own plan; may be repeated
@@ -166,6 +166,9 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
         Some(own) => own.lead(session, args, &folder, &house)?,
         None => unpack(&folder, &house, args.scenario).map_err(cannot)?,
     };
+    if let Some(step) = &args.back_from {
+        plan.has(session, step)?;
+    }
     let leaps = {
         let clock = house.clock.clone();
         let leap = move |ms| {
@@ -207,6 +210,9 @@ pub(super) async fn run(session: &Session, args: &DemoArgs) -> Result<u8, Fail> 
         rollback::run(&inside, &rolling_back("--dry-run")?).await?;
     }
     inside.note(&words::where_it_stands(&folder, code == exit::COMPLETE && back.is_none()));
+    if !args.keep && code != exit::COMPLETE {
+        inside.note(words::RESTS);
+    }
     if args.keep {
         inside.note(&words::around(&house, &folder, &plan, &secrets));
         Signals::new()?.next().await;
@@ -263,6 +269,22 @@ impl Own {
 impl Led {
     fn path(&self) -> &Path {
         &self.plan
+    }
+
+    /// Refuses the name of a step that the plan does not have.
+    fn has(&self, session: &Session, step: &StepId) -> Result<(), Fail> {
+        let file = PlanFile::read(&self.plan, &self.vars, &self.var_files)?;
+        let steps = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?.definition.steps;
+        let known = || steps.iter().map(|step| step.id.as_str());
+        if known().any(|name| name == step.as_str()) {
+            return Ok(());
+        }
+        let lists = format!("its steps are: {}", known().collect::<Vec<_>>().join(", "));
+        let fail = Fail::usage(format!("`--back-from`: the plan has no step `{step}`"));
+        Err(fail.help(match did_you_mean(step.as_str(), known()) {
+            Some(meant) => format!("did you mean `{meant}`? {lists}"),
+            None => lists,
+        }))
     }
 }
 

@@ -55,7 +55,8 @@ const STEPS: &[(&str, &str)] = &[
     (
         "soak",
         "Now it is watched for three days: the new one, and whether the way back still works. Here a day passes in a moment, and \
-         it is looked at by the hour; the plan itself looks every five minutes.",
+         it is looked at by the hour, or every six hours where something is broken on purpose; the plan itself looks every five \
+         minutes.",
     ),
     (
         "delete-old",
@@ -91,7 +92,8 @@ pub(super) fn before(house: &House, scenario: Option<&Scenario>, own: bool) -> S
         "The plan that now moves Frigate is yours: its variables furnish the house, and those that say where things are have the \
          house's own values"
     } else {
-        "The plan that now moves Frigate is the real `plans/frigate.toml`"
+        "The plan that now moves Frigate is the real `plans/frigate.toml`, as this program was built with it (`runner demo PLAN` \
+         takes your own)"
     };
     let mut text = format!(
         "A house is simulated on this machine: a Proxmox node with Frigate {} in container {}, Home Assistant, an MQTT broker and \
@@ -103,7 +105,7 @@ pub(super) fn before(house: &House, scenario: Option<&Scenario>, own: bool) -> S
         let Scenario { breaks, does, .. } = scenario;
         let _written = write!(
             text,
-            "\n\nBroken on purpose ({}): {breaks}. What has to come of it: {does}. (The soak is sampled every six hours here.)",
+            "\n\nBroken on purpose ({}): {breaks}. What has to come of it: {does}.",
             scenario.numbers()
         );
     }
@@ -208,6 +210,10 @@ pub(super) fn where_it_stands(folder: &Path, deleted: bool) -> String {
     text
 }
 
+/// Where a command above would need the house, which is gone.
+pub(super) const RESTS: &str = "\nThe house rests now, so that a command above that acts or looks in it reaches nothing. The same command \
+    with `--keep` brings it up again, and says what those commands need.\n";
+
 /// Where to look around.
 pub(super) fn around(house: &House, folder: &Path, led: &Led, secrets: &[(String, String)]) -> String {
     let plan = shell_word(&led.plan.display().to_string());
@@ -224,14 +230,15 @@ pub(super) fn around(house: &House, folder: &Path, led: &Led, secrets: &[(String
         secrets.iter().map(|(name, value)| shell_word(&format!("{name}={value}"))).collect();
     format!(
         "\nThe house stays until Ctrl-C. From another terminal, with the house's own secrets (they open nothing else):\n  \
-         export {}\n\n  the old Frigate  {}\n  the new Frigate  {}\n  Home Assistant   {}\n  kubectl          kubectl \
-         --kubeconfig {}\n  status           runner --state {state} status\n  plan             runner --state {state} plan \
+         export {}\n\n  the old Frigate  {}\n  the new Frigate  {}\n  Home Assistant   {}\n  the cluster      {} \
+         (its token is in {}; kubectl sends none over plain HTTP, curl does)\n  status           runner --state {state} status\n  plan             runner --state {state} plan \
          {plan}{vars}\n  doctor           runner --state {state} doctor {plan}{vars}\n  rollback         runner --state {state} \
          rollback\n",
         secrets.join(" "),
         house.old.url(),
         house.new.url(),
         house.home.url(),
+        house.cluster.url(),
         house.cluster.kubeconfig().display(),
         state = shell_word(&folder.join("state").display().to_string()),
     )
