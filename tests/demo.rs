@@ -44,7 +44,7 @@ fn the_story_is_told(demo: &Demo) {
     let said = demo.said();
     for words in [
         format!("deploy       the new Frigate: came up at {address} on node gpu-1\n"),
-        format!("repoint      Home Assistant: from {} to {}\n", demo.url("old"), demo.url("new")),
+        format!("repoint      Home Assistant: moved from {} to {}\n", demo.url("old"), demo.url("new")),
         format!("backup       container 110 on host `old`: backed up as {archive}\n"),
         "stop-old     container 110 on host `old`: shut down, and kept\n".to_owned(),
         "delete-old   container 110 on host `old`: deleted\n".to_owned(),

@@ -133,23 +133,32 @@ pub(super) fn moved(state: &State) -> String {
     let mut text = String::new();
     for (step, found) in state.definition.steps.iter().zip(&state.steps).filter(|(_, found)| found.owned) {
         let (Some(forward), Some(outputs)) = (&step.forward, &found.outputs) else { continue };
-        let plain = |value: Option<&Value>| match value {
-            Some(Value::String(text)) => template::render_text(text, &scope).unwrap_or_else(|_| text.clone()),
-            Some(other) => other.to_string(),
-            None => "?".to_owned(),
+        let plain = |value: &Value| match value {
+            Value::String(text) => template::render_text(text, &scope).unwrap_or_else(|_| text.clone()),
+            other => other.to_string(),
         };
-        let told = |name: &str| plain(forward.fields.get(name));
-        let got = |name: &str| plain(outputs.get(name));
-        let container = || format!("container {} on host `{}`", told("vmid"), told("host"));
+        let told = |name: &str| forward.fields.get(name).map(plain);
+        let got = |name: &str| outputs.get(name).map(plain);
+        let part = |word: &str, value: Option<String>| {
+            value.map_or_else(String::new, |value| format!(" {word} {value}"))
+        };
+        let container = || {
+            format!(
+                "container {} on host `{}`",
+                told("vmid").unwrap_or_default(),
+                told("host").unwrap_or_default()
+            )
+        };
         let (what, way) = match forward.name.as_str() {
-            "kubernetes.apply" => (
-                "the new Frigate".to_owned(),
-                format!("came up at {} on node {}", got("address"), got("node")),
-            ),
-            "homeassistant.repoint" => {
-                ("Home Assistant".to_owned(), format!("from {} to {}", told("current_url"), got("url")))
+            "kubernetes.apply" => {
+                let way = format!("came up{}{}", part("at", got("address")), part("on node", got("node")));
+                ("the new Frigate".to_owned(), way)
             }
-            "lxc.backup" => (container(), format!("backed up as {}", got("archive"))),
+            "homeassistant.repoint" => {
+                let way = format!("moved{}{}", part("from", told("current_url")), part("to", got("url")));
+                ("Home Assistant".to_owned(), way)
+            }
+            "lxc.backup" => (container(), format!("backed up{}", part("as", got("archive")))),
             "lxc.stop" => (container(), "shut down, and kept".to_owned()),
             "lxc.destroy" => (container(), "deleted".to_owned()),
             _ => continue,

@@ -366,10 +366,11 @@ impl Inner {
             let seen = if refused { Err(NoView::Unreachable) } else { frigate::view(&url).await };
             match seen {
                 Ok(view) => {
-                    complain(self.shared.store.change(|stored| {
-                        entities::register(&mut stored.registry, id, &view);
-                    }));
                     self.becomes(id, |entry| {
+                        // Nobody sees them before they can be used.
+                        complain(self.shared.store.change(|stored| {
+                            entities::register(&mut stored.registry, id, &view);
+                        }));
                         entry.view = Some(view);
                         entry.reached = true;
                         entry.state = State::Loaded;
