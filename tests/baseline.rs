@@ -9,12 +9,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use homeassistant_support::estate::{Estate, VMID};
 use homeassistant_support::{House, TOKEN};
 use runner::lab::homeassistant::Release;
 use runner::plan::recorded::{Cluster, Compensate};
 use runner::plan::{Request, Required, load};
-use runner::saga::FailureClass;
+use runner::saga::{FailureClass, Verdict};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use support::both::Served;
 use support::proxmox::{Pve, frigate};
 use support::world::{World, acted, failed};
@@ -28,14 +30,53 @@ async fn home_assistant_before_the_first_change() {
     let entry = &outputs["homeassistant"]["frigate"][0];
     assert_eq!((&entry["title"], &entry["state"]), (&json!(house.old.title()), &json!("loaded")));
     assert_eq!(entry["entry_id"], json!(runner::lab::homeassistant::FRIGATE_ENTRY));
+    assert_eq!((&entry["url"], &entry["supports_reconfigure"]), (&json!(house.old.url()), &json!(true)));
     assert!(outputs["homeassistant"]["entries"].as_u64().unwrap() >= 1);
+    let (_, states) = house.get("/api/states").await;
+    let entities = states.as_array().unwrap().len() - 1; // The sun is nobody's.
+    assert!(entities > 2);
+    assert_eq!(outputs["homeassistant"]["entities"], json!(entities));
+    assert_eq!(outputs["homeassistant"]["file"], Value::Null);
     assert!(!Value::Object(outputs.clone()).to_string().contains(TOKEN));
     assert_eq!((&outputs["container"], &outputs["frigate"]), (&Value::Null, &Value::Null));
     let operation = json!({ "name": "baseline", "homeassistant": house.home.url(), "token": "revoked" });
     let (class, message, _) = failed(house.world.actions.act(house.world.call("a", 2, operation)).await);
     assert_eq!(class, FailureClass::Permanent, "{message}");
-    assert!(message.contains("check `token`") && !message.contains("revoked"), "{message}");
+    assert!(message.contains("does not know the token") && !message.contains("revoked"), "{message}");
+    // Whoever may not render templates still has the rest.
+    house.home.break_it(|mishaps| mishaps.no_templates = true).unwrap();
+    let operation = json!({ "name": "baseline", "homeassistant": house.home.url(), "token": TOKEN });
+    let (outputs, _) = acted(house.world.actions.act(house.world.call("a", 3, operation)).await);
+    assert_eq!(outputs["homeassistant"]["entities"], Value::Null);
+    assert_eq!(outputs["homeassistant"]["frigate"][0]["url"], json!(house.old.url()));
     assert_eq!(house.home.writes(), 0, "it changed something");
+}
+
+/// One that cannot be reconfigured does not show its address: its file does, and is written down with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_storage_file_before_the_first_change() {
+    let Some(estate) = Estate::start().await else { return };
+    let mut operation =
+        json!({ "name": "baseline", "homeassistant": estate.house.home.url(), "token": TOKEN });
+    let path = estate.house.home.storage_file();
+    estate.house.until("it is written", async |_| path.exists()).await;
+    let mut at = |fields: Value| {
+        operation.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        estate.house.world.call("a", 1, operation.clone())
+    };
+    let (outputs, _) = acted(estate.house.world.actions.act(at(json!({}))).await);
+    assert_eq!(outputs["homeassistant"]["frigate"][0]["url"], Value::Null);
+    let guest = json!({ "ha_host": "box", "ha_vmid": VMID, "ha_path": path.display().to_string() });
+    let before = std::fs::read(&path).unwrap();
+    let (outputs, _) = acted(estate.house.world.actions.act(at(guest)).await);
+    let entry = &outputs["homeassistant"]["frigate"][0];
+    assert_eq!(entry["url"], json!(estate.house.old.url()), "{entry}");
+    let sum: String = Sha256::digest(&before).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(outputs["homeassistant"]["file"], json!({ "sha256": sum, "bytes": before.len() }));
+    assert_eq!(std::fs::read(&path).unwrap(), before, "it changed something");
+    let half = json!({ "name": "baseline", "homeassistant": "http://h", "token": TOKEN, "ha_host": "box" });
+    let (_, message, _) = failed(estate.house.world.actions.act(estate.house.world.call("a", 2, half)).await);
+    assert!(message.contains("`ha_host` and `ha_vmid` together"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,12 +95,13 @@ async fn the_container_before_the_first_change() {
     assert!(container["mounts"]["mp0"].as_str().unwrap().contains("/media/frigate"), "{container}");
     assert_eq!(container["devices"].as_object().unwrap().len(), 2, "{container}");
     assert!(container["config"].as_str().unwrap().contains("cores: 8"), "{container}");
+    // The digest is the one that the check compares with.
+    let check = json!({ "name": "lxc", "host": "box", "vmid": 110, "digest": container["digest"] });
+    let answer = world.checks.look(world.look(check)).await;
+    assert_eq!(answer.verdict, Verdict::Holds, "{}", answer.reason);
     let (class, message, _) = failed(world.actions.act(world.call("a", 2, operation("111"))).await);
     assert_eq!(class, FailureClass::Permanent, "{message}");
-    assert!(
-        message.contains("`pct status 111` on host `box`") && message.contains("does not exist"),
-        "{message}"
-    );
+    assert!(message.contains("there is no container 111 on host `box`"), "{message}");
     let (_, message, _) = failed(world.actions.act(world.call("a", 3, operation("110; reboot"))).await);
     assert!(message.contains("must be a number"), "{message}");
 }

@@ -66,7 +66,11 @@ const RULES: &[Row] = &[
 const COMMANDS: &[Row] = &[
     (
         "pct status",
-        &["lab_proxmox_tools.rs::what_is_read", "world_proxmox.rs::the_check_sees_all_that_a_way_back_needs"],
+        &[
+            "lab_proxmox_tools.rs::what_is_read",
+            "world_proxmox.rs::the_check_sees_all_that_a_way_back_needs",
+            "world_proxmox.rs::a_stop_tells_the_digest_that_nobody_may_change",
+        ],
     ),
     (
         "pct status --verbose",
@@ -210,11 +214,15 @@ const BEHAVIOURS: &[Row] = &[
     ),
     (
         "HA takes a request and answers at once",
-        &["world_proxmox.rs::what_keeps_a_container_from_its_state_is_named"],
+        &[
+            "world_proxmox.rs::what_keeps_a_container_from_its_state_is_named",
+            "world_proxmox.rs::what_the_ha_stack_has_not_done_is_not_done",
+        ],
     ),
     ("a device that is gone", &["world_proxmox.rs::what_keeps_a_container_from_its_state_is_named"]),
     ("a bind source that is gone", &["world_proxmox.rs::what_keeps_a_container_from_its_state_is_named"]),
     ("a hook script that fails", &["world_proxmox.rs::what_keeps_a_container_from_its_state_is_named"]),
+    ("a hook script that is gone", &["world_proxmox.rs::a_hook_script_that_is_gone_is_seen_before_a_start"]),
     (
         "destroy frees what is owned, and leaves bind mounts and others' volumes",
         &["lab_proxmox_tools.rs::what_is_destroyed"],
@@ -228,8 +236,15 @@ const BEHAVIOURS: &[Row] = &[
         ],
     ),
     (
-        "a backup's lock is waited for",
-        &["world_proxmox.rs::a_backup_s_lock_is_waited_for_and_never_taken_away"],
+        "a backup's lock is waited for, and that of a configuration that is written",
+        &[
+            "world_proxmox.rs::a_backup_s_lock_is_waited_for_and_never_taken_away",
+            "world_proxmox.rs::a_configuration_that_is_written_by_somebody_else_is_waited_for",
+        ],
+    ),
+    (
+        "400 Parameter verification failed",
+        &["lab_proxmox_tools.rs::what_is_set_and_locked", "world_proxmox.rs::a_refused_parameter_is_named"],
     ),
     (
         "half destroyed shows as locked",
@@ -244,7 +259,11 @@ const BEHAVIOURS: &[Row] = &[
     ),
     (
         "the digest of a configuration",
-        &["lab_proxmox_tools.rs::what_is_read", "world_proxmox.rs::the_check_sees_all_that_a_way_back_needs"],
+        &[
+            "lab_proxmox_tools.rs::what_is_read",
+            "world_proxmox.rs::the_check_sees_all_that_a_way_back_needs",
+            "world_proxmox.rs::a_stop_tells_the_digest_that_nobody_may_change",
+        ],
     ),
 ];
 
@@ -277,7 +296,14 @@ const AGENT: &[Row] = &[
     ),
     (
         "exec-status, and that reading an end forgets it",
-        &["world_proxmox_guest.rs::qm_speaks_as_the_real_one"],
+        &[
+            "world_proxmox_guest.rs::qm_speaks_as_the_real_one",
+            "world_proxmox_guest.rs::an_end_that_somebody_else_has_read_is_known_to_nobody",
+        ],
+    ),
+    (
+        "out-truncated: what is cut off gives no output",
+        &["world_proxmox_guest.rs::what_the_agent_cut_off_gives_no_output"],
     ),
     (
         "no shell",
@@ -357,7 +383,10 @@ const TRANSCRIPTS: &[Row] = &[
     ),
     (
         "ha-config-entries-files.json",
-        &["homeassistant_transcripts.rs::the_simulated_one_writes_its_file_as_the_real_one"],
+        &[
+            "homeassistant_transcripts.rs::the_simulated_one_writes_its_file_as_the_real_one",
+            "homeassistant_transcripts.rs::the_file_goes_through_all_that_was_recorded",
+        ],
     ),
     (
         "frigate-api.json",
@@ -408,7 +437,13 @@ const SMI: &[Row] = &[
         "a driver that does not fit, or does not answer",
         &["src/check/gpu.rs::each_failure_has_its_words", "kubernetes_actions.rs::what_nvidia_smi_may_say"],
     ),
-    ("the encoder is never demanded", &["kubernetes_actions.rs::a_gpu_is_seen_where_it_is"]),
+    (
+        "the encoder is never demanded",
+        &[
+            "src/check/gpu.rs::a_load_of_the_encoder_is_explained_and_never_demanded",
+            "kubernetes_actions.rs::a_gpu_is_seen_where_it_is",
+        ],
+    ),
 ];
 
 #[test]

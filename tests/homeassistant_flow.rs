@@ -7,7 +7,7 @@
 mod homeassistant_support;
 mod support;
 
-use homeassistant_support::{CAMERAS, House, TOKEN};
+use homeassistant_support::{CAMERAS, Frigate, House, TOKEN};
 use runner::lab::homeassistant::Release;
 use runner::saga::{CutCause, Direction, FailureClass, Settlement, Verdict};
 use serde_json::{Value, json};
@@ -93,6 +93,31 @@ async fn what_the_entry_has_besides_the_address_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_certificate_of_its_own_is_trusted_where_home_assistant_trusts_it() {
+    let mut house = House::start(Release::Reconfigures).await;
+    // Port 8971 as Frigate ships it.
+    house.new = Frigate::start_tls("frigate-k8s", &CAMERAS);
+    let login = json!({ "username": "nvr", "password": "sesame-42", "validate_ssl": true });
+    let checked = with(&house, login.clone());
+    let (class, message, _) = failed(house.world.actions.act(house.world.call("a", 1, checked)).await);
+    assert_eq!(class, FailureClass::Transient);
+    assert!(message.contains("certificate") && house.home.writes() == 0, "{message}");
+
+    let mut trusting = with(&house, login);
+    trusting["validate_ssl"] = json!(false);
+    let call = house.world.call("b", 1, trusting);
+    let pre_image = house.world.actions.pre_image(call.clone()).await.unwrap();
+    acted(house.world.actions.act(call.clone()).await);
+    assert_eq!((house.title().await, house.entry_state().await), (house.new.title(), "loaded".to_owned()));
+    let (_, camera) = house.get("/api/states/camera.front").await;
+    assert_eq!(camera["attributes"]["client_id"], "frigate-k8s");
+    let mut back = call;
+    back.key.direction = Direction::Compensation;
+    acted(house.world.actions.undo(back, pre_image).await);
+    assert_eq!(house.title().await, house.old.title());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_home_assistant_cannot_reach_changes_nothing() {
     let house = House::start(Release::Reconfigures).await;
     // F9: reachable or not for us says nothing.
@@ -148,6 +173,21 @@ async fn success_of_the_flow_is_not_success_of_the_step() {
     back.key.direction = Direction::Compensation;
     acted(house.world.actions.undo(back, pre_image).await);
     assert_eq!((house.title().await, house.entry_state().await), (house.old.title(), "loaded".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_entry_that_comes_meanwhile_is_named() {
+    let house = House::start(Release::Reconfigures).await;
+    // It takes the address and cannot set it up yet, so that the step waits.
+    house.home.break_it(|mishaps| mishaps.cannot_set_up = house.new.url()).unwrap();
+    let acting = tokio::spawn(house.world.actions.act(house.world.call("a", 1, house.repoint())));
+    house.until("it has the new address", async |house| house.title().await == house.new.title()).await;
+    let second = json!({ "domain": "frigate", "entry_id": "second", "title": "second:5000", "version": 2,
+        "data": { "url": "http://127.0.0.1:9", "validate_ssl": false, "username": "", "password": "" } });
+    house.home.add_entry(second).await;
+    let (class, message, _) = failed(acting.await.unwrap());
+    assert_eq!(class, FailureClass::Permanent, "{message}");
+    assert!(message.contains("another Frigate entry meanwhile, `second:5000`"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -346,6 +346,14 @@ async fn the_simulated_one_restarts() {
         })
         .collect();
     assert_eq!(timeline, recorded);
+    // By then its entry is loaded.
+    let after = transcript("ha-restart")["timeline_entry_after_running"].clone();
+    let states: Vec<&Value> = after.as_array().unwrap().iter().map(|row| &row["entry_state"]).collect();
+    let url = format!("{}/api/config/config_entries/entry?domain=frigate", stage.home.url());
+    let entries =
+        tokio::task::spawn_blocking(move || homeassistant_support::ask("GET", &url, TOKEN, None)).await;
+    let (_, entries) = entries.unwrap().unwrap();
+    assert_eq!(states, [&entries[0]["state"]]);
     for exchange in &all[1..] {
         stage.play(exchange).await;
     }
@@ -372,6 +380,59 @@ fn the_simulated_one_writes_its_file_as_the_real_one() {
             .collect()
     };
     assert_eq!(shape(&written), shape(text));
+}
+
+/// Given the file that was recorded before, the action leads it through each that was recorded after: there, back, and a
+/// restart. Only times differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_file_goes_through_all_that_was_recorded() {
+    let stage = Stage::start(Release::Reconfigures, 15003).await;
+    let recorded = transcript("ha-config-entries-files");
+    let snapshots: Vec<String> = recorded["snapshots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|snapshot| stage.here(snapshot["text"].as_str().unwrap()))
+        .collect();
+    let entries = |text: &str| {
+        let mut file: Value = serde_json::from_str(text).unwrap();
+        for entry in file["data"]["entries"].as_array_mut().unwrap() {
+            entry["modified_at"] = Value::Null;
+        }
+        file
+    };
+    stage.home.core("stop").await;
+    fs::write(stage.home.storage_file(), &snapshots[0]).unwrap();
+    assert_eq!(stage.home.core("start").await.exit, 0);
+    let world = World::new();
+    let step = |name: &str, port: u16| {
+        let at = stage.here(&format!("http://127.0.0.1:{port}"));
+        let mut step = json!({ "name": name, "url": stage.home.url(), "token": TOKEN, "within": "15s" });
+        if name == "homeassistant.repoint" {
+            step["frigate_url"] = json!(at);
+        }
+        step
+    };
+    let steps = [
+        step("homeassistant.repoint", 15001),
+        step("homeassistant.repoint", 15003),
+        step("homeassistant.restart", 0),
+    ];
+    assert_eq!(snapshots.len(), steps.len() + 1, "every snapshot is used");
+    for (attempt, (step, snapshot)) in (1..).zip(steps.into_iter().zip(&snapshots[1..])) {
+        acted(world.actions.act(world.call("s", attempt, step)).await);
+        let (wanted, begun) = (entries(snapshot), Instant::now());
+        // It is written a little after it is changed.
+        loop {
+            let text = fs::read_to_string(stage.home.storage_file()).unwrap();
+            if entries(&text) == wanted {
+                assert_eq!(text.lines().count(), snapshot.lines().count(), "an entry is a line");
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{attempt}: {text}\n{snapshot}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// A Home Assistant that says nothing but what was recorded: to each request the next of its answers, the last for ever.

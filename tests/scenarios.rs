@@ -93,7 +93,7 @@ const CASES: &[(&str, i32, Judge)] = &[
         assert!(demo.gaps().iter().all(|(_, to, _)| *to != u64::MAX), "{:?}", demo.gaps());
     }),
     ("address-moves", 3, stopped_and_kept),
-    ("onboot-again", 3, |demo| {
+    ("onboot-again", 4, |demo| {
         assert_eq!(demo.home_assistant_uses(), "new");
         assert_eq!(demo.container()["config"]["onboot"], "1");
     }),
@@ -104,6 +104,20 @@ const CASES: &[(&str, i32, Judge)] = &[
     ("coral-unplugged", 4, stopped_and_kept),
     ("recordings-unmounted", 4, stopped_and_kept),
     ("archive-pruned", 4, stopped_and_kept),
+    ("hook-gone", 4, stopped_and_kept),
+    ("reconfigured", 4, |demo| {
+        stopped_and_kept(demo);
+        // What there was before stands in the report: somebody compares the two.
+        let report = demo.report();
+        let of = |name: &str| {
+            let row = report.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
+            row.unwrap_or_else(|| panic!("no `{name}` in {report}")).trim_end_matches(" |").to_owned()
+        };
+        assert!(of("homeassistant.entities").parse::<u32>().unwrap() > 3);
+        assert!(of("homeassistant.frigate").contains(&demo.url("old")));
+        assert!(of("container.config").contains("memory: 8192"), "{}", of("container.config"));
+        assert_ne!(of("container.digest"), of("digest"), "`onboot` was set between the two");
+    }),
     ("media-full", 3, stopped_and_kept),
     ("gpu-lost", 3, stopped_and_kept),
     ("version-moved", 3, stopped_and_kept),

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use runner::action::PreImage;
@@ -180,15 +181,18 @@ async fn every_action_keeps_the_contract() {
         house.same(&before, what);
         acted(house.undo(&step, 9, operation, &pre_image).await);
         house.same(&before, what);
-        acted(house.act(&step, 1, operation).await);
+        let (outputs, _) = acted(house.act(&step, 1, operation).await);
         let after = house.state();
         assert_ne!(json!(after), json!(before), "{what}");
         let answer = house.probe(&step, operation).await;
-        assert_eq!(answer.verdict, Verdict::Holds, "{what}: {answer:?}");
+        assert_eq!((answer.verdict, &answer.outputs), (Verdict::Holds, &outputs), "{what}: {answer:?}");
         acted(house.act(&step, 2, operation).await);
         house.same(&after, what);
         let settled = house.world.actions.settle(house.world.call(&step, 1, operation.clone())).await;
-        assert!(matches!(settled, Settlement::Ended(Outcome::Acted { .. })), "{what}: {settled:?}");
+        let Settlement::Ended(Outcome::Acted { outputs: settled, .. }) = settled else {
+            panic!("{what}: {settled:?}")
+        };
+        assert_eq!(settled, outputs, "{what}");
         for attempt in 1..=2 {
             acted(house.undo(&step, attempt, operation, &pre_image).await);
             house.same(&before, what);
@@ -321,6 +325,128 @@ async fn a_backup_s_lock_is_waited_for_and_never_taken_away() {
     let (class, message, _) = failed(house.world.actions.act(call).await);
     assert!(class == FailureClass::Transient && message.contains("CT is locked (backup)"), "{message}");
     assert_eq!(house.state().containers[&110].config["lock"], "backup");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_written_by_somebody_else_is_waited_for() {
+    let house = house!(true);
+    house.container(|container| container.faults.config_busy = true);
+    let call = house.world.call("stop", 1, lxc("stop", json!({ "within": "5s" })));
+    let acting = tokio::spawn(house.world.actions.act(call));
+    let log = house.world.state().join("logs/r-1/stop-forward-1.log");
+    until("it has met the lock", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("can't lock file"))
+    });
+    assert!(house.state().containers[&110].running);
+    house.container(|container| container.faults.config_busy = false);
+    acted(acting.await.unwrap());
+    assert!(!house.state().containers[&110].running);
+    // For longer than the step lasts: it may be tried again.
+    house.container(|container| (container.running, container.faults.config_busy) = (true, true));
+    let mut call = house.world.call("late", 1, lxc("stop", json!({ "within": "1s" })));
+    call.timeout = Duration::from_secs(33);
+    let (class, message, _) = failed(house.world.actions.act(call).await);
+    assert!(
+        class == FailureClass::Transient && message.contains("another command holds its configuration"),
+        "{message}"
+    );
+}
+
+/// The HA stack takes the request, and by the time that a stop may take nothing has come of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ha_stack_has_not_done_is_not_done() {
+    let house = house!(true);
+    house.container(|container| (container.ha, container.faults.ha_ms) = (true, 600_000));
+    let (class, message, _) =
+        failed(house.act("stop", 1, &lxc("stop", json!({ "within": "1s", "onboot": false }))).await);
+    assert!(class == FailureClass::Transient && message.contains("`ha-manager status`"), "{message}");
+    let container = &house.state().containers[&110];
+    assert!(container.running && container.config["onboot"] == "1", "what was not stopped was changed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_parameter_is_named() {
+    let house = house!(true);
+    let operation = lxc("backup", json!({ "storage": "local", "mode": "gently" }));
+    let (class, message, _) = failed(house.act("a", 1, &operation).await);
+    assert_eq!(class, FailureClass::Permanent, "{message}");
+    assert!(
+        message.contains("a value is not as it must be")
+            && message.contains("400 Parameter verification failed. mode: value 'gently'"),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_script_that_is_gone_is_seen_before_a_start() {
+    let house = house!(false);
+    let volume = "local:snippets/coral.sh";
+    let path = house.pve.place.path_of(volume).unwrap();
+    let set = |volume: &str| {
+        house.container(|container| drop(container.config.insert("hookscript".into(), volume.into())));
+    };
+    let mut attempt = 0;
+    let mut cannot = async |gone: &str, words: &str| {
+        let answer = house.check(json!({ "startable": true })).await;
+        assert_eq!((answer.verdict, &answer.facts["gone"]), (Verdict::Absent, &json!([gone])));
+        assert!(answer.reason.contains(&format!("could not be started: `{gone}` is not there")));
+        attempt += 1;
+        let (class, message, _) = failed(house.act("a", attempt, &lxc("start", json!({}))).await);
+        assert!(class == FailureClass::Permanent && message.contains(words), "{message}");
+    };
+    set(volume);
+    cannot(volume, "script 'local:snippets/coral.sh' does not exist").await;
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "#!/bin/sh\n").unwrap();
+    cannot("the x bit of local:snippets/coral.sh", "is not executable").await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(house.check(json!({ "startable": true })).await.verdict, Verdict::Holds);
+    // A storage that is gone with all that was on it.
+    set("nas:snippets/coral.sh");
+    cannot("nas:snippets/coral.sh", "its hook script fails").await;
+    set(volume);
+    acted(house.act("b", 1, &lxc("start", json!({}))).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_tells_the_digest_that_nobody_may_change() {
+    let house = house!(true);
+    let (outputs, _) = acted(house.act("stop", 1, &lxc("stop", json!({ "onboot": false }))).await);
+    let same = json!({ "digest": outputs["digest"] });
+    assert_eq!(house.check(same.clone()).await.verdict, Verdict::Holds);
+    house.container(|container| drop(container.config.insert("memory".into(), "512".into())));
+    let answer = house.check(same.clone()).await;
+    assert!(
+        answer.verdict == Verdict::Absent && answer.reason.contains("another configuration"),
+        "{answer:?}"
+    );
+    house.container(|container| drop(container.config.insert("memory".into(), "8192".into())));
+    assert_eq!(house.check(same).await.verdict, Verdict::Holds);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_root_works_through_sudo() {
+    let mut house = house!(true);
+    house.pve.change(|node| node.root = false);
+    let sudo = house.pve.place.folder().join("bin/sudo");
+    let text = format!(
+        "#!/bin/sh\n[ \"$1 $2\" = '-n --' ] || exit 1\nshift 2\n{}=1 exec \"$@\"\n",
+        runner::lab::proxmox::SUDO
+    );
+    std::fs::write(&sudo, text).unwrap();
+    std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let stop = lxc("stop", json!({ "onboot": false }));
+    let (class, message, _) = failed(house.act("stop", 1, &stop).await);
+    assert!(class == FailureClass::Permanent && message.contains("`sudo = true`"), "{message}");
+    house.world.places.hosts.get_mut("box").unwrap().sudo = true;
+    let before = house.state();
+    let pre_image = house.pre_image("stop", &stop).await.unwrap();
+    acted(house.act("stop", 2, &stop).await);
+    assert_eq!(house.check(json!({ "status": "stopped", "onboot": false })).await.verdict, Verdict::Holds);
+    house.archive().await;
+    house.pve.change(|node| node.archives.clear());
+    acted(house.undo("stop", 3, &stop, &pre_image).await);
+    house.same(&before, "the way back through sudo");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

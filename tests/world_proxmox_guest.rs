@@ -209,6 +209,42 @@ async fn what_still_runs_is_cut_off_and_settled_by_its_end() {
     assert!(matches!(settled, Settlement::Ended(Outcome::Acted { .. })), "{settled:?}");
 }
 
+/// Whoever asks for an end has it, and the agent forgets it: for us it is as if it had never been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_somebody_else_has_read_is_known_to_nobody() {
+    let (pve, world) = node!();
+    let call =
+        world.call("a", 1, exec(json!({ "argv": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done"] })));
+    let acting = tokio::spawn(world.actions.act(call.clone()));
+    let kept = pve.place.guest(116).join("exec");
+    let running = || kept.read_dir().is_ok_and(|mut all| all.next().is_some());
+    until("it runs", running);
+    // What the agent does with an end that was read.
+    let pid = kept.read_dir().unwrap().next().unwrap().unwrap().path();
+    fs::rename(&pid, pve.place.guest(116).join("read")).unwrap();
+    let (cause, message, _) = cut(acting.await.unwrap());
+    assert_eq!(cause, CutCause::Connection, "{message}");
+    assert!(message.contains("was read by somebody else: nobody knows it"), "{message}");
+    // Nothing runs that would be waited for: only the step's probe can say what became of it.
+    assert!(matches!(world.actions.settle(call).await, Settlement::Over));
+    fs::write(pve.place.guest(116).join("root/go"), "").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_agent_cut_off_gives_no_output() {
+    let (pve, world) = node!();
+    pve.change(|node| node.machines.get_mut(&116).unwrap().output_max = 4);
+    let echo = |word: &str| exec(json!({ "argv": ["printf", word], "outputs": { "o": "text" } }));
+    let (outputs, _) = acted(world.actions.act(world.call("a", 1, echo("abcd"))).await);
+    assert_eq!(outputs["o"], "abcd");
+    let (class, message, trace) = failed(world.actions.act(world.call("b", 1, echo("abcdefgh"))).await);
+    assert_eq!((class, trace.exit), (FailureClass::Permanent, Some(0)), "{message}");
+    // What went wrong is cut off as well, and the status counts.
+    let fails = exec(json!({ "argv": ["sh", "-c", "echo abcdefgh >&2; exit 4"] }));
+    let (_, message, trace) = failed(world.actions.act(world.call("c", 1, fails)).await);
+    assert_eq!((message.as_str(), trace.exit), ("exit status 4 in the guest: abcd", Some(4)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_refusal_of_the_agent_is_named() {
     let (pve, world) = node!();

@@ -6,15 +6,17 @@
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 use super::fields::Fields;
 use super::frigate::summary;
-use super::outcome::{refused, seen_line, shown};
+use super::homeassistant::{Trouble as HomeTrouble, census};
+use super::outcome::{refused, shown};
+use super::proxmox::{Guest, missing, status};
 use super::{Action, Call};
 use crate::saga::{FailureClass, Outcome, Trace};
 use crate::transport::{
-    BODY_MAX, Capture, End, FrigateError, HttpEnd, HttpRequest, Launch, MqttError, MqttSession, Program,
-    Select, Target, Transport, Why, status_name,
+    ContainerWanted, FrigateError, Home, MqttError, MqttSession, Select, Transport, Trouble, Why,
 };
 
 pub(super) struct Baseline;
@@ -86,131 +88,54 @@ async fn frigate(transport: &Transport, call: &Call, fields: Fields<'_>) -> Resu
     })
 }
 
-/// `pct config` and `pct status` on the host: the way back starts what they describe.
+/// The configuration of the container and what it needs of its host: the way back starts what they describe.
 async fn container(transport: &Transport, call: &Call, fields: Fields<'_>) -> Result<Value, Missing> {
     if fields.get("host").is_none() {
         return Ok(Value::Null);
     }
-    let target = fields.target(&call.places.hosts)?;
-    let vmid = fields.text("vmid")?.ok_or_else(|| "`baseline` with `host` needs a `vmid`".to_owned())?;
-    if vmid.is_empty() || !vmid.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(fields.wrong("vmid", "a number").into());
-    }
-    let status = pct(transport, call, &target, ["status", &vmid]).await?;
-    let text = pct(transport, call, &target, ["config", &vmid]).await?;
-    let config: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+    let guest = Guest::read(&call.operation, &call.places)?;
+    let wanted = ContainerWanted { digest: true, ..ContainerWanted::default() };
+    let sight = transport.look_at_container(&guest.host, guest.vmid, &wanted, call.timeout).await;
+    let sight = sight.map_err(|Trouble { permanent, message, .. }| Missing { permanent, message })?;
+    let Some(container) = &sight.container else { return Err(missing(&guest, &sight).into()) };
+    let lines: BTreeMap<&str, &str> =
+        container.text.lines().filter_map(|line| line.split_once(": ")).collect();
     let numbered = |prefix: &str| -> BTreeMap<&str, &str> {
         let mine = |key: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.parse::<u16>().is_ok());
-        config.iter().filter(|(key, _)| mine(key)).map(|(key, value)| (*key, *value)).collect()
+        lines.iter().filter(|(key, _)| mine(key)).map(|(key, value)| (*key, *value)).collect()
     };
     Ok(json!({
-        "vmid": vmid,
-        "status": status.trim().trim_start_matches("status: "),
-        "hostname": config.get("hostname"),
-        // Never set is 0.
-        "onboot": config.get("onboot").is_some_and(|onboot| onboot.trim() == "1"),
+        "vmid": guest.vmid,
+        "status": status(container.running),
+        "hostname": lines.get("hostname"),
+        // Never set is off.
+        "onboot": container.config.onboot() == Some(true),
         "devices": numbered("dev"),
         "mounts": numbered("mp"),
-        "hookscript": config.get("hookscript"),
-        "config": text,
-        "sha256": super::sha256(text.as_bytes()),
+        "hookscript": lines.get("hookscript"),
+        "gone": container.gone,
+        "config": container.text,
+        "digest": container.digest,
     }))
 }
 
-async fn pct(
-    transport: &Transport,
-    call: &Call,
-    target: &Target,
-    words: [&str; 2],
-) -> Result<String, Missing> {
-    let argv = ["pct"].into_iter().chain(words).map(str::to_owned).collect();
-    let launch = Launch { program: Program::Argv(argv), env: BTreeMap::new(), cwd: None, stdin: None };
-    let report = transport.look_on(target, &launch, Capture::new(&call.redactor, None), call.timeout).await;
-    let what = format!("`pct {}` on host `{}`", words.join(" "), target.name);
-    match report.end {
-        End::Exit(0) => Ok(String::from_utf8_lossy(&report.seen.stdout).into_owned()),
-        End::Exit(status) => {
-            let message = format!("{what} ends with exit status {status}{}", seen_line(&report.seen));
-            Err(Missing { permanent: message.contains("does not exist"), message })
-        }
-        End::Signal(signal) => {
-            Err(Missing { permanent: false, message: format!("{what} was killed by {signal}") })
-        }
-        End::NotStarted { permanent, message } => Err(Missing { permanent, message }),
-        End::TimedOut(message) | End::Stopped(message) | End::Lost(message) => {
-            Err(Missing { permanent: false, message })
-        }
-    }
-}
-
-/// The entry of Frigate in Home Assistant, and how many entities it has.
+/// The entry of Frigate in Home Assistant, and what belongs to it.
 async fn homeassistant(transport: &Transport, call: &Call, fields: Fields<'_>) -> Result<Value, Missing> {
     let Some(url) = fields.text("homeassistant")? else { return Ok(Value::Null) };
-    let url = url.trim_end_matches('/');
     let token =
         fields.text("token")?.ok_or_else(|| "`baseline` with `homeassistant` needs a `token`".to_owned())?;
-    let entries = ask(transport, call, url, "/api/config/config_entries/entry", &token, None).await?;
-    let all = entries.as_array().map(Vec::len);
-    let mine: Vec<Value> = entries
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry.get("domain") == Some(&json!("frigate")))
-        .map(|entry| {
-            let keep = ["entry_id", "title", "state", "supports_reconfigure", "disabled_by"];
-            keep.into_iter()
-                .map(|key| (key.to_owned(), entry.get(key).cloned().unwrap_or_default()))
-                .collect()
-        })
-        .collect();
-    let template = json!({ "template": "{{ integration_entities('frigate') | list | length }}" });
-    // A user without rights on templates still has the rest.
-    let entities = ask(transport, call, url, "/api/template", &token, Some(template)).await.ok();
-    Ok(json!({ "entries": all, "frigate": mine, "entities": entities }))
-}
-
-async fn ask(
-    transport: &Transport,
-    call: &Call,
-    url: &str,
-    path: &str,
-    token: &str,
-    body: Option<Value>,
-) -> Result<Value, Missing> {
-    let mut headers = vec![("authorization".to_owned(), format!("Bearer {token}"))];
-    if body.is_some() {
-        headers.push(("content-type".to_owned(), "application/json".to_owned()));
-    }
-    let request = HttpRequest {
-        method: if body.is_some() { "POST" } else { "GET" }.to_owned(),
-        url: format!("{url}{path}"),
-        headers,
-        body: body.map(|body| body.to_string().into_bytes()),
-        redirects: 0,
+    let home = Home {
+        transport: transport.clone(),
+        url: url.trim_end_matches('/').to_owned(),
+        token: token.trim().to_owned(),
         ca: None,
-        wants_body: true,
+        redactor: call.redactor.clone(),
     };
-    let mut capture = Capture::with_room(&call.redactor, None, 8 * BODY_MAX);
-    let end = transport.request(&request, &mut capture, call.timeout, None).await;
-    let seen = capture.finish();
-    let message = match end {
-        HttpEnd::Answered { status: 200, .. } => {
-            return serde_json::from_slice(&seen.stdout).map_err(|error| Missing {
-                permanent: false,
-                message: format!("`{url}{path}` does not answer with JSON: {error}"),
-            });
-        }
-        HttpEnd::Answered { status: 401, .. } => {
-            return Err(format!("`{url}{path}` answers 401 Unauthorized: check `token`").into());
-        }
-        HttpEnd::Answered { status, .. } => format!("`{url}{path}` answers {}", status_name(status)),
-        HttpEnd::NotSent { permanent, message } => return Err(Missing { permanent, message }),
-        HttpEnd::Refused(message)
-        | HttpEnd::Lost(message)
-        | HttpEnd::TimedOut(message)
-        | HttpEnd::Stopped(message) => message,
-    };
-    Err(Missing { permanent: false, message })
+    let counted = census(&home, call, Instant::now() + call.timeout).await;
+    counted.map_err(|trouble| match trouble {
+        HomeTrouble::Failed { permanent, message } => Missing { permanent, message },
+        HomeTrouble::Cut { message, .. } => Missing { permanent: false, message },
+    })
 }
 
 /// What is retained as the availability of the service.

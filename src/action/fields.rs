@@ -174,7 +174,12 @@ impl<'a> Fields<'a> {
 
     /// The host an `ssh` operation names.
     pub(crate) fn target(self, hosts: &BTreeMap<String, Host>) -> Result<Target, String> {
-        let name = self.text("host")?.ok_or_else(|| format!("`{}` needs a `host`", self.operation.name))?;
+        self.target_of("host", hosts)
+    }
+
+    /// The host that the field `key` names.
+    pub(crate) fn target_of(self, key: &str, hosts: &BTreeMap<String, Host>) -> Result<Target, String> {
+        let name = self.text(key)?.ok_or_else(|| format!("`{}` needs a `{key}`", self.operation.name))?;
         let host = hosts.get(&name).ok_or_else(|| format!("there is no host `{name}` in the plan"))?;
         let port = match &host.port {
             None | Some(Value::Null) => None,

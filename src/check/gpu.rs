@@ -323,10 +323,18 @@ fn judge(pod: &Object, devices: &[Device], wanted: &Wanted) -> Judged {
             return Err((Verdict::Partial, message));
         }
     }
-    Ok(format!(
-        "{shown} sees {there} GPUs: {}",
-        devices.first().map(|one| one.name.as_str()).unwrap_or_default()
-    ))
+    let name = devices.first().map(|one| one.name.as_str()).unwrap_or_default();
+    Ok(format!("{shown} sees {there} GPUs: {name}{}", encodes(devices)))
+}
+
+/// What the encoder works for, where it does: whoever sees a load there asks which recordings cause it, and none do.
+fn encodes(devices: &[Device]) -> String {
+    match devices.iter().filter_map(|one| one.encoder).reduce(f64::max) {
+        Some(load) if load > 0.0 => format!(
+            "; its encoder is at {load} %: that is for go2rtc (`#hardware`) or birdseye, recordings are copied"
+        ),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
@@ -346,6 +354,14 @@ mod tests {
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_load_of_the_encoder_is_explained_and_never_demanded() {
+        let encodes =
+            |load: &str| super::encodes(&read(&format!("0, RTX, 580, 1, 2, {load}, 3, 4\n")).unwrap());
+        assert!(encodes("7").starts_with("; its encoder is at 7 %: that is for go2rtc"), "{}", encodes("7"));
+        assert_eq!((encodes("0"), encodes("[N/A]")), (String::new(), String::new()));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ use super::{Clock, Store};
 pub const CONTAINER: u32 = 110;
 /// Home Assistant's virtual machine.
 pub const MACHINE: u32 = 116;
+/// The hook script of the container, by the name of its volume.
+pub const HOOK: &str = "local:snippets/coral-lxc-hook-110.sh";
 /// The cameras; the first one is down from the start, as it was in the house that this is modelled on.
 pub const CAMERAS: [&str; 3] = ["old_ip_camera", "trendnet_ip_572w", "reolink_doorbell"];
 /// Home Assistant's token, and the passwords of the broker's users. They open nothing outside of this house.
@@ -422,6 +425,12 @@ fn furnish(
     ];
     if blueprint.coral {
         config.push(text("dev1", &device("coral")));
+        // What wakes the Coral before the container starts.
+        config.push(text("hookscript", HOOK));
+        let hook = still_fawn.path_of(HOOK).unwrap_or_default();
+        fs::create_dir_all(hook.parent().unwrap_or(folder))?;
+        fs::write(&hook, "#!/bin/sh\nexit 0\n")?;
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?;
     }
     for (number, key) in blueprint.volumes.iter().enumerate() {
         let mount = if key == "rootfs" { String::new() } else { format!(",mp=/data/{key},backup=1") };

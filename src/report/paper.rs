@@ -203,8 +203,7 @@ fn steps_told(story: &Story, parts: &mut Vec<Part>) {
         });
         parts.push(Part::Table(vec!["check", "last look", "what was seen"], rows.collect()));
         if let Some(outputs) = found.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
-            let rows = outputs.iter().map(|(name, value)| vec![guard::line(name), value_shown(value)]);
-            parts.push(Part::Table(vec!["output", "value"], rows.collect()));
+            parts.push(Part::Table(vec!["output", "value"], outputs.iter().flat_map(told).collect()));
         }
         if let Some(kept) = &found.pre_image {
             let shown = pre_image_shown(kept);
@@ -283,6 +282,17 @@ pub fn paper_html(paper: &Paper<'_>) -> String {
     }
     html.push_str("</main>\n</body>\n</html>\n");
     html
+}
+
+/// An output, a row for each of its parts: what a baseline holds of one system is more than one row has room for.
+fn told((name, value): (&String, &Value)) -> Vec<Vec<String>> {
+    match value {
+        Value::Object(parts) if !parts.is_empty() => {
+            let row = |(part, value)| vec![guard::line(&format!("{name}.{part}")), value_shown(value)];
+            parts.iter().map(row).collect()
+        }
+        whole => vec![vec![guard::line(name), value_shown(whole)]],
+    }
 }
 
 /// What acts in Markdown, written so that it does not (CommonMark 0.31, section 2.4).

@@ -7,6 +7,9 @@
 
 mod anyone;
 
+#[cfg(feature = "demo")]
+pub(crate) use anyone::Anyone;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;

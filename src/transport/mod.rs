@@ -55,6 +55,8 @@ pub(crate) use harmless::one_line;
 pub(crate) use homeassistant::{
     ConfigEntry, EntityState, FlowAnswer, Form, Home, HomeError, RUNNING, UNAVAILABLE,
 };
+#[cfg(feature = "demo")]
+pub(crate) use http::Anyone;
 pub(crate) use http::{BODY_MAX, HttpEnd, HttpRequest, may_heal, status_name};
 pub(crate) use inside::Working;
 pub(crate) use kube::{

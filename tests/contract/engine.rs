@@ -58,6 +58,8 @@ pub enum How {
     Killed,
     /// The host that works for us goes down, with all that runs on it.
     Host,
+    /// Nothing is lost: what is halted there ends with an error, and all that comes after it works.
+    Fails,
 }
 
 /// Counts what an action sends to its world, and halts it at one of them.
@@ -299,8 +301,9 @@ impl<P: Place> Suite<'_, P> {
             return ways.iter().map(|how| (*how, true)).chain(back.map(|how| (*how, false))).collect();
         }
         match side {
-            Side::Before if self.can_go_back() => vec![(How::Connection, false)],
-            Side::Before | Side::After => vec![(ways[0], true)],
+            Side::Before if self.can_go_back() => vec![(How::Connection, false), (How::Fails, false)],
+            Side::Before => vec![(ways[0], true)],
+            Side::After => vec![(ways[0], true), (How::Fails, !self.can_go_back())],
         }
     }
 
@@ -389,6 +392,10 @@ impl<P: Place> Suite<'_, P> {
                 self.place.cutter().cut(how);
                 self.reopen();
                 Ended::Unheard
+            }
+            How::Fails => {
+                self.place.cutter().cut(how);
+                Ended::With(working.await.unwrap())
             }
             How::Connection | How::Host => {
                 self.place.cutter().cut(how);

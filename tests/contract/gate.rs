@@ -35,6 +35,10 @@ echo $((n + 1)) > "$g/count"
 halt() {{
   echo $$ > "$g/halted.new" && /bin/mv "$g/halted.new" "$g/halted"
   while [ -e "$g/halted" ]; do /bin/sleep 0.02; done
+  [ -e "$g/fails" ] || return 0
+  /bin/rm "$g/fails"
+  echo "this call fails" >&2
+  exit 255
 }}
 [ "$n $side" != "$point before" ] || halt
 "$real" "$@"
@@ -85,6 +89,11 @@ impl Cutter for Gate {
         self.forget("armed");
         match how {
             How::Connection | How::Killed => (self.cut)(),
+            How::Fails => {
+                fs::write(self.folder.join("fails"), "").unwrap();
+                self.forget("halted");
+                until("it has failed", || !self.folder.join("fails").exists());
+            }
             How::Host => {
                 let mut chain = Vec::new();
                 let mut next = self.halted();
@@ -111,7 +120,7 @@ impl Cutter for Gate {
     }
 
     fn ways(&self) -> &'static [How] {
-        &[How::Host, How::Killed, How::Connection]
+        &[How::Host, How::Killed, How::Connection, How::Fails]
     }
 }
 

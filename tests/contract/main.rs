@@ -2,10 +2,11 @@
 //! action, what it shall do and how its world is before, and that is all it takes to join. The worlds are the lab's systems
 //! and real ones: a node behind a real sshd, mosquitto and the lab's broker, Home Assistant, Kubernetes, a web server.
 //!
-//! The probe changes nothing; run twice equals once; compensating with nothing done is fine; cut at each request or command
-//! that it sends to its world, then compensated, the pre-image is back; cut there and resumed, the goal holds; and a
-//! compensation that is cut at each of its own is run again, and the pre-image is back. A cut is a lost connection, a killed
-//! process of ours, or a host that goes down; it falls before what is sent arrives, or before its answer comes back. The
+//! The probe changes nothing; run twice equals once; compensating with nothing done is fine; failed or cut at each request
+//! or command that it sends to its world, then compensated, the pre-image is back; cut there and resumed, the goal holds; and
+//! a compensation that is cut at each of its own is run again, and the pre-image is back. A cut is a lost connection, a
+//! killed process of ours, or a host that goes down; it falls before what is sent arrives, or before its answer comes back. A
+//! failure is an error for an answer, with or without the work done. The
 //! everyday run cuts around what changes something, `RUNNER_FULL=1` at everything and in every way.
 //!
 //! What an attempt leaves that fails halfway in one process, file by file, is in `world_contract.rs`.

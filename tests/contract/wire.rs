@@ -11,6 +11,9 @@ use super::engine::{Cutter, How, Side};
 /// How long the answer to the message before a cut is waited for: not every message has one.
 const ANSWER_MAX: Duration = Duration::from_millis(300);
 
+/// What a server says that is in trouble.
+const FAILS: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 /// A listener in front of a server of this machine.
 pub struct Wire {
     pub port: u16,
@@ -32,6 +35,8 @@ struct State {
     down: bool,
     gone: bool,
     open: Vec<TcpStream>,
+    /// Whoever waits for the answer to what is halted.
+    waits: Option<TcpStream>,
 }
 
 enum Pass {
@@ -85,7 +90,7 @@ impl Wire {
 }
 
 impl Inner {
-    fn pass(&self, message: &[u8]) -> Pass {
+    fn pass(&self, message: &[u8], client: &TcpStream) -> Pass {
         let mut state = self.state.lock().unwrap();
         if state.halted {
             return Pass::Never;
@@ -98,10 +103,12 @@ impl Inner {
         match state.armed {
             Some((point, Side::Before)) if point == number => {
                 (state.halted, state.reached) = (true, true);
+                state.waits = client.try_clone().ok();
                 Pass::Never
             }
             Some((point, Side::After)) if point == number => {
                 state.halted = true;
+                state.waits = client.try_clone().ok();
                 Pass::Last
             }
             _ => Pass::On,
@@ -122,7 +129,7 @@ fn messages(
             Ok(read) if read > 0 => read,
             _ => break,
         };
-        match inner.pass(&buffer[..read]) {
+        match inner.pass(&buffer[..read], &client) {
             Pass::On => {
                 if server.write_all(&buffer[..read]).is_err() {
                     break;
@@ -170,8 +177,16 @@ impl Cutter for Wire {
         self.inner.state.lock().unwrap().reached
     }
 
-    fn cut(&self, _how: How) {
+    fn cut(&self, how: How) {
         let mut state = self.inner.state.lock().unwrap();
+        if how == How::Fails {
+            // To who speaks something else it is nonsense, at which he hangs up.
+            let mut client = state.waits.take().unwrap();
+            drop(client.write_all(FAILS));
+            drop(client.shutdown(Shutdown::Both));
+            (state.armed, state.halted) = (None, false);
+            return;
+        }
         state.down = true;
         for stream in state.open.drain(..) {
             drop(stream.shutdown(Shutdown::Both));
@@ -181,10 +196,11 @@ impl Cutter for Wire {
     fn heal(&self) {
         let mut state = self.inner.state.lock().unwrap();
         (state.armed, state.halted, state.reached, state.down) = (None, false, false, false);
+        state.waits = None;
     }
 
     fn ways(&self) -> &'static [How] {
-        &[How::Killed, How::Connection]
+        &[How::Killed, How::Connection, How::Fails]
     }
 }
 

@@ -16,7 +16,7 @@ use runner::lab::homeassistant::{HomeAssistant, Release, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::support::http::{Reply, Server};
+use super::support::http::{Asked, Reply, Server};
 use super::support::world::World;
 
 pub const TOKEN: &str = "the-token-of-the-owner";
@@ -40,6 +40,20 @@ pub struct Frigate {
 
 impl Frigate {
     pub fn start(client_id: &str, cameras: &[&str]) -> Self {
+        let (says, handler) = Self::frigate(client_id, cameras);
+        Self { server: Server::start(handler), says }
+    }
+
+    /// With a certificate that it made itself.
+    pub fn start_tls(client_id: &str, cameras: &[&str]) -> Self {
+        let (says, handler) = Self::frigate(client_id, cameras);
+        Self { server: Server::start_tls(handler).0, says }
+    }
+
+    fn frigate(
+        client_id: &str,
+        cameras: &[&str],
+    ) -> (Arc<Mutex<Says>>, impl Fn(&Asked) -> Reply + Send + Sync + 'static) {
         let says = Arc::new(Mutex::new(Says {
             version: "0.16.0-c2f8de9".to_owned(),
             client_id: client_id.to_owned(),
@@ -47,7 +61,7 @@ impl Frigate {
             dead: false,
         }));
         let shared = Arc::clone(&says);
-        let server = Server::start(move |asked| {
+        let handler = move |asked: &Asked| {
             let says = shared.lock().unwrap().clone();
             if says.dead {
                 return Reply::Drop;
@@ -74,8 +88,8 @@ impl Frigate {
                 _ => return Reply::status(404),
             };
             Reply::ok(body)
-        });
-        Self { server, says }
+        };
+        (says, handler)
     }
 
     pub fn url(&self) -> String {

@@ -140,6 +140,15 @@ impl Demo {
         self.command("sh").args(["-c", line]).env("PATH", path).output().unwrap()
     }
 
+    /// What `runner report` writes of the run.
+    pub fn report(&self) -> String {
+        let (state, out) = (self.state(), self.folder.path().join("report.md"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.arg("--state").arg(state).args(["report", "frigate", "--out"]).arg(&out);
+        assert!(command.status().unwrap().success());
+        fs::read_to_string(out).unwrap()
+    }
+
     /// All that it has said so far.
     pub fn said(&self) -> String {
         fs::read_to_string(self.folder.path().join("said")).unwrap()

@@ -81,7 +81,7 @@ impl Work {
             ))
         })?;
         let mut before = all.map(ids).unwrap_or_default();
-        before.insert(now.entry_id.clone());
+        before.extend(stored.frigate.iter().map(|entry| entry.entry_id.clone()));
         Ok(Changed { entry_id: now.entry_id.clone(), title: Some(now.title.clone()), full, before })
     }
 

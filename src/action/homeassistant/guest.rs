@@ -44,6 +44,8 @@ pub(super) struct Guest {
 #[derive(Clone)]
 pub(super) struct Stored {
     pub(super) sha256: String,
+    /// How long it is.
+    pub(super) bytes: u64,
     /// How many entries there are, of all integrations.
     pub(super) entries: usize,
     pub(super) frigate: Vec<StoredEntry>,
@@ -68,24 +70,33 @@ impl Guest {
     /// # Errors
     /// In words, a field that cannot be read.
     pub(super) fn read_fields(transport: &Transport, call: &Call) -> Result<Option<Self>, String> {
+        Self::named(transport, call, ["host", "vmid", "path"])
+    }
+
+    /// The guest that the fields with these names name: its host, its number, and the path of the file.
+    pub(super) fn named(
+        transport: &Transport,
+        call: &Call,
+        [host, number, path]: [&str; 3],
+    ) -> Result<Option<Self>, String> {
         let fields = Fields::new(&call.operation);
-        let vmid = match (fields.get("host").is_some(), fields.number("vmid")?) {
+        let vmid = match (fields.get(host).is_some(), fields.number(number)?) {
             (false, None) => return Ok(None),
             (true, Some(vmid)) => {
-                u32::try_from(vmid).map_err(|_| fields.wrong("vmid", "the number of a guest"))?
+                u32::try_from(vmid).map_err(|_| fields.wrong(number, "the number of a guest"))?
             }
-            _ => return Err("`homeassistant.repoint` takes `host` and `vmid` together".to_owned()),
+            _ => return Err(format!("`{}` takes `{host}` and `{number}` together", call.operation.name)),
         };
-        let path = fields.text("path")?.unwrap_or_else(|| PATH.to_owned());
-        if !path.starts_with('/') || path.contains(['\0', '\n']) {
-            return Err(fields.wrong("path", "the absolute path of a file"));
+        let file = fields.text(path)?.unwrap_or_else(|| PATH.to_owned());
+        if !file.starts_with('/') || file.contains(['\0', '\n']) {
+            return Err(fields.wrong(path, "the absolute path of a file"));
         }
         Ok(Some(Self {
             transport: transport.clone(),
-            target: fields.target(&call.places.hosts)?,
+            target: fields.target_of(host, &call.places.hosts)?,
             vmid,
-            backup: format!("{path}.runner-{}-{}", call.key.run, call.key.step),
-            path,
+            backup: format!("{file}.runner-{}-{}", call.key.run, call.key.step),
+            path: file,
             attempt: call.key.to_string(),
             redactor: call.redactor.clone(),
         }))
@@ -114,7 +125,16 @@ impl Guest {
 
     /// What stands in the file, passwords of its Frigate entries included.
     pub(super) async fn stored(&self, deadline: Instant) -> Result<Stored, Trouble> {
-        let argv = ["sh", "-c", READ, "sh", AWK, &self.path, "1"];
+        self.read("1", deadline).await
+    }
+
+    /// The same without any password: it stays in the guest.
+    pub(super) async fn stored_without_passwords(&self, deadline: Instant) -> Result<Stored, Trouble> {
+        self.read("", deadline).await
+    }
+
+    async fn read(&self, passwords: &str, deadline: Instant) -> Result<Stored, Trouble> {
+        let argv = ["sh", "-c", READ, "sh", AWK, &self.path, passwords];
         let out = self.run(None, &argv, None, deadline).await?;
         let text = String::from_utf8_lossy(&out).into_owned();
         let place = format!("`{}` in virtual machine {}", self.path, self.vmid);
@@ -275,7 +295,7 @@ impl StoredEntry {
 
 /// Reads what `read.sh` says.
 fn stored(text: &str) -> Result<Stored, String> {
-    let mut read = Stored { sha256: String::new(), entries: 0, frigate: Vec::new() };
+    let mut read = Stored { sha256: String::new(), bytes: 0, entries: 0, frigate: Vec::new() };
     let mut whole = false;
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
@@ -287,6 +307,7 @@ fn stored(text: &str) -> Result<Stored, String> {
                     why.join(" ")
                 ));
             }
+            ["bytes", count] => read.bytes = count.parse().unwrap_or(0),
             ["sha256", sum] => read.sha256 = (*sum).to_owned(),
             ["entries", count] => read.entries = count.parse().unwrap_or(0),
             ["frigate", place, id, title, url, ssl, username, password, disabled] => {

@@ -1,4 +1,4 @@
-//! Waits until an entry works: loaded, with its cameras available, and no other entry lost.
+//! Waits until an entry works: loaded, with its cameras available, no other entry lost, and no Frigate entry more.
 //!
 //! `loaded` is not enough: an entry stays loaded when its server has died, and its entities follow the retained message
 //! of MQTT as well (facts/components.md 5).
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Trouble;
 use super::cameras::{CameraEntities, Server};
-use super::pick::ids;
+use super::pick::{DOMAIN, ids};
 use crate::transport::{ConfigEntry, Home, HomeError, RUNNING, UNAVAILABLE};
 
 /// How often is looked.
@@ -77,6 +77,14 @@ impl Live<'_> {
                 "{lost} of {} config entries of Home Assistant are gone: if there is a file `core.config_entries.corrupt.…` \
                  beside its storage file, stop it, copy the backup into place, and start it",
                 self.before.len()
+            )));
+        }
+        let mut frigate = all.iter().filter(|entry| entry.domain == DOMAIN);
+        if let Some(second) = frigate.find(|entry| !self.before.contains(&entry.entry_id)) {
+            return Err(Trouble::permanent(format!(
+                "Home Assistant has got another Frigate entry meanwhile, `{}` with the id `{}`: every camera would be there \
+                 twice. Remove it in Home Assistant",
+                second.title, second.entry_id
             )));
         }
         let entry = all.into_iter().find(|entry| entry.entry_id == self.entry_id);

@@ -5,6 +5,7 @@
 //! Start reading at [`repoint`].
 
 mod cameras;
+mod census;
 mod file;
 mod flow;
 mod guest;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use cameras::CameraEntities;
+pub(super) use census::census;
 pub(super) use repoint::Repoint;
 pub(super) use restart::Restart;
 
@@ -57,7 +59,7 @@ pub(crate) fn home(
 
 /// Why an attempt did not come to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     /// It is known that it failed.
     Failed { permanent: bool, message: String },
     /// Nobody knows.

@@ -7,6 +7,7 @@ if [ ! -f "$2" ] || [ -L "$2" ]; then
 fi
 sum=$(sha256sum < "$2") || exit 1
 echo "sha256 ${sum%% *}"
+echo "bytes $(wc -c < "$2" | tr -d ' ')"
 awk -v mode=read -v secrets="$3" "$1" "$2"
 code=$?
 [ "$code" -le 1 ] || exit "$code"

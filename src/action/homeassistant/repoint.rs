@@ -31,8 +31,6 @@ pub(super) struct Before {
     pub(super) data: Data,
     /// It was loaded: what did not work before need not work afterwards.
     pub(super) loaded: bool,
-    /// How many entries there were, of all integrations.
-    pub(super) entries: usize,
     /// The cameras that the server listed, where it could be asked.
     #[serde(default)]
     pub(super) cameras: Option<BTreeSet<String>>,

@@ -52,6 +52,7 @@ impl Work {
             username: data.username.clone().unwrap_or_default(),
             password: data.password.clone().unwrap_or_default(),
             ca: self.home.ca.clone(),
+            anyone: data.validate_ssl == Some(false),
             redactor: self.home.redactor.clone(),
         }
     }
@@ -242,17 +243,17 @@ impl Work {
     /// What is there before anything is changed.
     pub(super) async fn before(&self) -> Result<Before, Trouble> {
         let all = self.entries(self.patience()).await?;
-        let (way, entry_id, title, data, entries) = match self.way(all.as_deref())? {
-            Way::Flow(entry, all) => {
+        let (way, entry_id, title, data) = match self.way(all.as_deref())? {
+            Way::Flow(entry, _) => {
                 let open = flow::open(&self.home, entry, self.deadline).await?;
                 let data = open.data.clone();
                 flow::close(&self.home, open, self.deadline).await;
-                (FLOW, entry.entry_id.clone(), entry.title.clone(), data, all.len())
+                (FLOW, entry.entry_id.clone(), entry.title.clone(), data)
             }
             Way::File(guest) => {
                 let stored = guest.stored(self.deadline).await?;
                 let entry = self.pick.stored(&stored, &self.wanted).map_err(Trouble::permanent)?;
-                (FILE, entry.entry_id.clone(), entry.title.clone(), entry.data.clone(), stored.entries)
+                (FILE, entry.entry_id.clone(), entry.title.clone(), entry.data.clone())
             }
         };
         let loaded = all.iter().flatten().any(|entry| entry.entry_id == entry_id && entry.state == "loaded");
@@ -267,7 +268,6 @@ impl Work {
             title,
             data,
             loaded,
-            entries,
             cameras,
         })
     }

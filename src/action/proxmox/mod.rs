@@ -98,7 +98,10 @@ async fn change(transport: &Transport, call: &Call, guest: &Guest, change: &Cont
 fn finished(stdout: &[u8], outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Acted { outputs, trace } if stdout.ends_with(b"done\n") => Outcome::Acted {
-            outputs: backup::outputs(&String::from_utf8_lossy(stdout)).unwrap_or(outputs),
+            outputs: [backup::outputs, power::outputs]
+                .iter()
+                .find_map(|read| read(&String::from_utf8_lossy(stdout)))
+                .unwrap_or(outputs),
             trace: Trace { exit: None, ..trace },
         },
         Outcome::Acted { trace, .. } => Outcome::Failed {

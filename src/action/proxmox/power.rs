@@ -1,12 +1,13 @@
 //! `lxc.stop` and `lxc.start`: the state of a container, and its `onboot` with it.
 //!
 //! Both are one thing: bring it to a state. Their probe compares state and `onboot`; their inverse brings back what was
-//! there, an absent `onboot` included. A stop is a clean shutdown; it kills only where the plan says so.
+//! there, an absent `onboot` included. A stop is a clean shutdown; it kills only where the plan says so. The output is the
+//! digest of the configuration as it is then: whoever compares it later sees that nobody has edited it since.
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::fields::Fields;
 use super::super::outcome::refused;
@@ -15,7 +16,9 @@ use super::{
     Guest, answer, change, duration, look, missing, not_looked, present, settle, status, strange, unknown,
 };
 use crate::saga::{Answer, Outcome, Settlement, Verdict};
-use crate::transport::{Container, ContainerChange, ContainerWanted, Onboot, Power as Wanted, Transport};
+use crate::transport::{
+    Container, ContainerChange, ContainerWanted, Onboot, Power as Wanted, Transport, lines_of,
+};
 
 /// How long a clean shutdown may take unless the plan says otherwise: Frigate 0.14 joins every camera, detector and
 /// recorder one after the other (facts, section 2.2).
@@ -62,7 +65,8 @@ impl Power {
             Ok(read) => read,
             Err(message) => return unknown(&call, &message),
         };
-        let sight = match look(&transport, &call, &guest, &ContainerWanted::default()).await {
+        let sought = ContainerWanted { digest: true, ..ContainerWanted::default() };
+        let sight = match look(&transport, &call, &guest, &sought).await {
             Ok(sight) => sight,
             Err(trouble) => return unknown(&call, &trouble.message),
         };
@@ -71,7 +75,14 @@ impl Power {
             Err(message) => answer(&call, &sight, Verdict::Unknown, &message),
             Ok(container) => {
                 let (verdict, reason) = compare(&guest, &wanted, container);
-                answer(&call, &sight, verdict, &reason)
+                let Some(digest) = &container.digest else {
+                    return unknown(&call, &format!("{} does not tell its digest", guest.target()));
+                };
+                let mut answer = answer(&call, &sight, verdict, &reason);
+                if verdict == Verdict::Holds {
+                    answer.outputs = told(digest);
+                }
+                answer
             }
         }
     }
@@ -87,6 +98,16 @@ impl Power {
         });
         Ok(PreImage { target: guest.target(), value, contents: Default::default(), sensitive: false })
     }
+}
+
+/// What a script that brought a container to its state says of it.
+pub(super) fn outputs(text: &str) -> Option<Map<String, Value>> {
+    let config: Value = serde_json::from_str(lines_of(text, "digest").first()?).ok()?;
+    Some(told(config.get("digest")?.as_str()?))
+}
+
+fn told(digest: &str) -> Map<String, Value> {
+    [("digest".to_owned(), digest.into())].into_iter().collect()
 }
 
 fn compare(guest: &Guest, wanted: &Wanted, container: &Container) -> (Verdict, String) {

@@ -393,3 +393,97 @@ fn percent(value: Option<&Value>) -> Option<f64> {
     let number = text.map_or_else(|| value.as_f64(), |text| text.parse().ok());
     number.filter(|number| *number >= 0.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What is asked of a Frigate, and one that gives it.
+    fn well() -> (Wanted, Value) {
+        let camera = json!({ "enabled": true, "camera_fps": 5.0, "process_fps": 5.0, "skipped_fps": 0.0 });
+        let wanted = Wanted {
+            before: Some(json!({ "cameras": { "front": camera } })),
+            detection: true,
+            min_process_fps: 0.2,
+            max_skipped: 0.5,
+            detector_max_ms: Some(50.0),
+            gpu_decode: true,
+            grace: Duration::from_secs(600),
+            fresh_within: Duration::from_secs(60),
+            apart: Some(Duration::from_secs(30)),
+            ..Wanted::default()
+        };
+        let answers = json!({
+            "config": { "cameras": { "front": { "enabled": true } }, "safe_mode": false },
+            "stats": {
+                "cameras": { "front": camera },
+                "detectors": { "onnx": { "inference_speed": 12.5 } },
+                "gpu_usages": { "nvidia": { "gpu": "5%", "dec": "4.0%" } },
+                "service": { "uptime": 3600.0, "last_updated": 1000.0 },
+            },
+            "earlier": { "service": { "uptime": 3570.0, "last_updated": 970.0 } },
+        });
+        (wanted, answers)
+    }
+
+    fn judged(wanted: &Wanted, answers: &Value) -> (Vec<String>, Vec<String>) {
+        let seen = Seen {
+            config: answers["config"].clone(),
+            stats: answers["stats"].clone(),
+            earlier: Some(answers["earlier"].clone()),
+            now: Some(1010),
+            ..Seen::default()
+        };
+        let Judged { bad, open, .. } = judge(wanted, &seen);
+        (bad, open)
+    }
+
+    /// One answer is otherwise, and there is exactly one remark: bad, or open.
+    #[test]
+    fn each_way_to_be_unwell_has_its_words() {
+        let (mut wanted, answers) = well();
+        assert_eq!(judged(&wanted, &answers), (vec![], vec![]));
+        let says = |wanted: &Wanted, pointer: &str, value: &Value, (bad, open): (&str, &str)| {
+            let mut other = answers.clone();
+            *other.pointer_mut(pointer).unwrap() = value.clone();
+            let (found_bad, found_open) = judged(wanted, &other);
+            for (found, words) in [(found_bad, bad), (found_open, open)] {
+                let fits = match words {
+                    "" => found.is_empty(),
+                    words => found.len() == 1 && found[0].contains(words),
+                };
+                assert!(fits, "{pointer} {value}: {words}: {found:?}");
+            }
+        };
+        let (decode, usages) = ("/stats/gpu_usages/nvidia/dec", "/stats/gpu_usages");
+        let lost = json!({ "error-gpu": { "gpu": "", "dec": "" } });
+        for (pointer, value, words) in [
+            (decode, json!("0.0%"), ("no GPU is decoding", "")),
+            (decode, json!(-1), ("", "does not say how much it decodes")),
+            (usages, json!({}), ("it uses no GPU", "")),
+            (usages, lost, ("has lost the GPU", "")),
+            ("/stats/detectors/onnx/inference_speed", json!(80.0), ("`onnx` takes 80 ms, more than 50", "")),
+            ("/stats/detectors/onnx/inference_speed", json!(10.0), ("", "no detector has measured")),
+            ("/config/safe_mode", json!(true), ("it runs in safe mode", "")),
+            ("/earlier/service/last_updated", json!(1000.0), ("have stood still for 30s", "")),
+            ("/earlier/service/uptime", json!(4000.0), ("it has restarted", "")),
+            ("/stats/cameras/front/process_fps", json!(0.1), ("has 0.1 of 5 frames a second processed", "")),
+            ("/config/cameras/front/enabled", json!(false), ("`front` is disabled, and was not before", "")),
+        ] {
+            says(&wanted, pointer, &value, words);
+        }
+        // Sooner than it takes its statistics again, nobody knows yet.
+        wanted.apart = Some(Duration::from_secs(5));
+        says(
+            &wanted,
+            "/earlier/service/last_updated",
+            &json!(1000.0),
+            ("", "not been taken again within 5s"),
+        );
+        // What comes up while it starts is waited for.
+        wanted.grace = Duration::from_secs(7200);
+        says(&wanted, decode, &json!("0.0%"), ("", "no GPU is decoding (3600s after its start)"));
+        says(&wanted, "/config/safe_mode", &json!(true), ("it runs in safe mode", ""));
+    }
+}

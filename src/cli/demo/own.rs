@@ -215,10 +215,10 @@ pub(super) fn stays_inside(definition: &Definition, house: &House) -> Result<(),
             continue;
         }
         // A guest's commands are processes of this machine.
-        let file = operation.fields.get("path").and_then(Value::as_str).map(&text);
-        if let Some(file) =
-            file.filter(|file| operation.name.starts_with("homeassistant") && *file != value("ha_storage"))
-        {
+        let key = if operation.name == "baseline" { "ha_path" } else { "path" };
+        let in_guest = key == "ha_path" || operation.name.starts_with("homeassistant");
+        let file = operation.fields.get(key).and_then(Value::as_str).map(&text);
+        if let Some(file) = file.filter(|file| in_guest && *file != value("ha_storage")) {
             outside.push(format!("step `{step}` names the file `{file}`"));
         }
         let mut addresses = Vec::new();

@@ -37,6 +37,7 @@ impl System {
         };
         let all = [
             text("host").map(System::Host),
+            text("ha_host").map(System::Host),
             text("cluster").map(System::Cluster),
             text("broker").map(System::Broker),
             home.map(System::Home),

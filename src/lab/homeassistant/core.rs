@@ -355,15 +355,15 @@ impl Inner {
         let poll = Duration::from_millis(self.shared.times().poll);
         let mut retry = poll;
         loop {
-            let Some(url) = self.becomes(id, |entry| {
+            let Some((url, validate)) = self.becomes(id, |entry| {
                 entry.state = State::SettingUp;
-                entry.url()
+                (entry.url(), entry.validates())
             }) else {
                 return;
             };
             let refused =
                 !self.shared.reaches(&url) || super::begins(&url, &self.shared.mishaps().cannot_set_up);
-            let seen = if refused { Err(NoView::Unreachable) } else { frigate::view(&url).await };
+            let seen = if refused { Err(NoView::Unreachable) } else { frigate::view(&url, validate).await };
             match seen {
                 Ok(view) => {
                     self.becomes(id, |entry| {
@@ -390,8 +390,13 @@ impl Inner {
         }
         loop {
             tokio::time::sleep(poll).await;
-            let Some(url) = self.with_entry(id, |entry| entry.url()) else { return };
-            let stats = if self.shared.reaches(&url) { frigate::stats(&url).await } else { None };
+            let Some((url, validate)) = self.with_entry(id, |entry| (entry.url(), entry.validates())) else {
+                return;
+            };
+            let stats = match self.shared.reaches(&url) {
+                true => frigate::stats(&url, validate).await,
+                false => None,
+            };
             self.becomes(id, |entry| {
                 entry.reached = stats.is_some();
                 if let (Some(view), Some(stats)) = (&mut entry.view, stats) {

@@ -70,6 +70,11 @@ impl Entry {
         self.data("url").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
+    /// Whether it checks its server's certificate.
+    pub(super) fn validates(&self) -> bool {
+        self.data("validate_ssl") != Some(&json!(false))
+    }
+
     /// Notes that it was changed.
     pub(super) fn modified(&mut self, release: Release) {
         if release == Release::Reconfigures {

@@ -132,7 +132,8 @@ pub(super) async fn send(inner: &Arc<Inner>, id: &str, body: &Value) -> Reply {
     if !(url.starts_with("http://") || url.starts_with("https://")) {
         return asks_again(&flow, "invalid_url");
     }
-    if !inner.shared.reaches(&url) || frigate::stats(&url).await.is_none() {
+    let validate = data.get("validate_ssl") != Some(&json!(false));
+    if !inner.shared.reaches(&url) || frigate::stats(&url, validate).await.is_none() {
         return asks_again(&flow, "cannot_connect");
     }
     inner.memory().flows.remove(id);

@@ -1,14 +1,19 @@
 //! The integration's client of a Frigate server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+
+use crate::transport::Anyone;
 
 /// How long a server may take for an answer (`api.py`).
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -37,32 +42,44 @@ pub(super) fn title_of(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }
 
-/// As the integration sets itself up: version, configuration, stats.
-pub(super) async fn view(url: &str) -> Result<View, NoView> {
-    let version = text(url, "/api/version").await.ok_or(NoView::Unreachable)?;
+/// As the integration sets itself up: version, configuration, stats. With `validate` no certificate that a Frigate made
+/// itself is taken.
+pub(super) async fn view(url: &str, validate: bool) -> Result<View, NoView> {
+    let version = text(url, validate, "/api/version").await.ok_or(NoView::Unreachable)?;
     let mut numbers = version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (0, 12) {
         return Err(NoView::TooOld);
     }
-    let config = json(url, "/api/config").await.ok_or(NoView::Unreachable)?;
-    let stats = stats(url).await.ok_or(NoView::Unreachable)?;
+    let config = json(url, validate, "/api/config").await.ok_or(NoView::Unreachable)?;
+    let stats = stats(url, validate).await.ok_or(NoView::Unreachable)?;
     Ok(View { config, stats })
 }
 
 /// The stats, as they are polled and as a flow tries a new address.
-pub(super) async fn stats(url: &str) -> Option<Value> {
-    json(url, "/api/stats").await.filter(Value::is_object)
+pub(super) async fn stats(url: &str, validate: bool) -> Option<Value> {
+    json(url, validate, "/api/stats").await.filter(Value::is_object)
 }
 
-async fn json(url: &str, path: &str) -> Option<Value> {
-    serde_json::from_str(&text(url, path).await?).ok()
+async fn json(url: &str, validate: bool, path: &str) -> Option<Value> {
+    serde_json::from_str(&text(url, validate, path).await?).ok()
 }
 
-async fn text(url: &str, path: &str) -> Option<String> {
+async fn text(url: &str, validate: bool, path: &str) -> Option<String> {
     let uri = format!("{}{path}", url.trim_end_matches('/'));
     let request = Request::get(uri).body(Empty::<Bytes>::new()).ok()?;
-    let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    if !validate {
+        let anyone: Arc<dyn ServerCertVerifier> = Arc::new(Anyone(provider));
+        tls.dangerous().set_certificate_verifier(anyone);
+    }
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
     let asked = async {
         let answer = client.request(request).await.ok()?;
         if answer.status() != StatusCode::OK {

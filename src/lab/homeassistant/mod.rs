@@ -168,6 +168,8 @@ pub struct Mishaps {
     pub cannot_reach: String,
     /// Entries of servers whose address begins so are taken, and then not set up; empty: all are.
     pub cannot_set_up: String,
+    /// Templates are not rendered for the token's user, who is no administrator.
+    pub no_templates: bool,
 }
 
 /// A running one. Dropped, it goes on; [`stop`](Self::stop) ends it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::node::{Archive, Container, Node, Volume, now_ms, volumes_of};
-use super::options::Options;
+use super::options::{Options, bad};
 use super::pct::clock;
 use super::{Place, Said};
 use crate::lab::StoreError;
@@ -49,6 +49,10 @@ pub(super) fn vzdump(place: &Place, words: &[String]) -> Result<Said, StoreError
 fn begin(node: &mut Node, vmid: u32, options: &Options, held: &mut bool) -> Result<String, Said> {
     let storage = options.get("storage").unwrap_or("local");
     let mode = options.get("mode").unwrap_or("snapshot");
+    if !["snapshot", "suspend", "stop"].contains(&mode) {
+        let why = "does not have a value in the enumeration 'snapshot, suspend, stop'";
+        return Err(bad("mode", &format!("value '{mode}' {why}")));
+    }
     let mut out = format!("INFO: starting new backup job: vzdump {vmid} --mode {mode} --storage {storage}\n");
     let failed = |out: String, why: String| {
         let lines = format!(

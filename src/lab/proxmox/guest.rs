@@ -83,7 +83,7 @@ fn is_there(program: &str, path: &str) -> bool {
 }
 
 /// What became of a command, as the agent tells it. One that has ended is forgotten with it.
-pub(super) fn status(place: &Place, vmid: u32, pid: u32) -> Option<Value> {
+pub(super) fn status(place: &Place, vmid: u32, pid: u32, output_max: usize) -> Option<Value> {
     let kept = place.guest(vmid).join("exec").join(pid.to_string());
     if !kept.is_dir() {
         return None;
@@ -97,7 +97,11 @@ pub(super) fn status(place: &Place, vmid: u32, pid: u32) -> Option<Value> {
         _ => answer["exitcode"] = json!(status),
     }
     for (name, key) in [("out", "out-data"), ("err", "err-data")] {
-        let bytes = fs::read(kept.join(name)).unwrap_or_default();
+        let mut bytes = fs::read(kept.join(name)).unwrap_or_default();
+        if bytes.len() > output_max {
+            bytes.truncate(output_max);
+            answer[format!("{name}-truncated")] = json!(1);
+        }
         if !bytes.is_empty() {
             // Every byte becomes a character, which JSON then encodes again.
             answer[key] = json!(bytes.into_iter().map(char::from).collect::<String>());

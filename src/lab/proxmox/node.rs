@@ -169,6 +169,8 @@ pub struct Machine {
     pub home_assistant: Option<String>,
     /// The agent starts a command and does not answer in time.
     pub agent_busy: bool,
+    /// How much of each output of a command the agent keeps, in bytes.
+    pub output_max: usize,
 }
 
 impl Default for Machine {
@@ -180,6 +182,8 @@ impl Default for Machine {
             next_pid: 4711,
             home_assistant: None,
             agent_busy: false,
+            // `GUEST_EXEC_MAX_OUTPUT` of qemu-ga.
+            output_max: 16 << 20,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `pct`: containers. Texts and streams: facts about Proxmox, tables 2.1 and 2.2.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -193,7 +194,7 @@ fn start(place: &Place, vmid: u32) -> Result {
         if let Some(said) = unwritable(node, vmid, Some(container)) {
             return said;
         }
-        if let Some(why) = cannot_start(vmid, container) {
+        if let Some(why) = cannot_start(place, vmid, container) {
             return Said::task(format!("{why}startup for container '{vmid}' failed"));
         }
         container.running = true;
@@ -214,7 +215,7 @@ fn ended_well(container: &Container) -> Said {
 }
 
 /// What keeps it from starting, as the captured words of the container say it.
-fn cannot_start(vmid: u32, container: &Container) -> Option<String> {
+fn cannot_start(place: &Place, vmid: u32, container: &Container) -> Option<String> {
     for (key, value) in &container.config {
         let first = value.split(',').next().unwrap_or_default();
         let path = first.strip_prefix("path=").unwrap_or(first);
@@ -225,11 +226,21 @@ fn cannot_start(vmid: u32, container: &Container) -> Option<String> {
             return Some(format!("directory '{path}' does not exist\n"));
         }
     }
+    let failed = |why: String| Some(format!("hookscript error for {vmid} on pre-start: {why}\n"));
+    let hook = container.config.get("hookscript");
+    if let Some(volume) = hook {
+        let path = place.path_of(volume);
+        match path.and_then(|path| path.metadata().ok()).filter(std::fs::Metadata::is_file) {
+            None => return failed(format!("script '{volume}' does not exist")),
+            Some(file) if file.permissions().mode() & 0o111 == 0 => {
+                return failed(format!("script '{volume}' is not executable"));
+            }
+            Some(_) => {}
+        }
+    }
     if container.faults.hook_fails {
-        let script = container.config.get("hookscript").map_or("hook", String::as_str);
-        return Some(format!(
-            "hookscript error for {vmid} on pre-start: command '{script}' failed: exit code 1\n"
-        ));
+        let script = hook.map_or("hook", String::as_str);
+        return failed(format!("command '{script}' failed: exit code 1"));
     }
     container.faults.start_fails.then(String::new)
 }

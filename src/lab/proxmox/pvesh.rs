@@ -1,4 +1,4 @@
-//! `pvesh get` of what the other tools do not tell, and `pvesm extractconfig`.
+//! `pvesh get` of what the other tools do not tell, and `pvesm extractconfig` and `path`.
 
 use serde_json::{Value, json};
 
@@ -64,6 +64,15 @@ fn answer(value: &Value) -> Said {
 
 pub(super) fn pvesm(place: &Place, words: &[String]) -> Result<Said, StoreError> {
     let [command, volid] = words else { return Ok(Said::die("400 not enough arguments")) };
+    if command == "path" {
+        // Whether anything is there is not asked (PVE::Storage, `path`).
+        return Ok(match place.path_of(volid) {
+            Some(path) => Said::ok(format!("{}\n", path.display())),
+            None => {
+                Said::die(format!("storage '{}' does not exist", volid.split(':').next().unwrap_or_default()))
+            }
+        });
+    }
     if command != "extractconfig" {
         return Ok(Said::die(format!("ERROR: unknown command 'pvesm {command}'")));
     }

@@ -35,9 +35,9 @@ pub(super) fn run(place: &Place, words: &[String]) -> Result {
         ["guest", "exec", ..] => exec(place, &owned(2)),
         ["guest", "exec-status", vmid, pid] => {
             let (vmid, pid) = (vmid.parse().unwrap_or(0), pid.parse().unwrap_or(0));
-            match place.look(|node| reachable(node, vmid).err())? {
-                Some(said) => Ok(said),
-                None => Ok(match guest::status(place, vmid, pid) {
+            match place.look(|node| reachable(node, vmid).map(|()| node.machines[&vmid].output_max))? {
+                Err(said) => Ok(said),
+                Ok(most) => Ok(match guest::status(place, vmid, pid, most) {
                     Some(status) => Said::ok(pretty(&status)),
                     None => Said::task(format!(
                         "Agent error: Guest agent command failed, error was 'PID {pid} does not exist'"
@@ -98,9 +98,10 @@ fn exec(place: &Place, words: &[String]) -> Result {
         let default = node.exec_timeout_ms;
         let machine = node.machines.get_mut(&vmid).expect("it was reachable a line before");
         machine.next_pid += 1;
-        Ok((machine.next_pid, machine.home_assistant.clone(), machine.agent_busy, default))
+        let Machine { next_pid, home_assistant, agent_busy, output_max, .. } = machine;
+        Ok((*next_pid, home_assistant.clone(), *agent_busy, *output_max, default))
     })?;
-    let (pid, home_assistant, busy, default_ms) = match begun {
+    let (pid, home_assistant, busy, output_max, default_ms) = match begun {
         Ok(begun) => begun,
         Err(said) => return Ok(said),
     };
@@ -120,7 +121,7 @@ fn exec(place: &Place, words: &[String]) -> Result {
     let wait_ms = timeout.map_or(default_ms, |seconds| seconds * 1000);
     let until = now_ms() + wait_ms;
     loop {
-        match guest::status(place, vmid, pid) {
+        match guest::status(place, vmid, pid, output_max) {
             Some(status) if status["exited"] == json!(1) => return Ok(Said::ok(pretty(&status))),
             _ if wait_ms > 0 && now_ms() >= until => {
                 let err = "timeout reached, returning pid\n".to_owned();

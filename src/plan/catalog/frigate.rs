@@ -7,8 +7,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "baseline",
         kind: Kind::Action,
         doc: "Captures what there is before the first change, for later checks to compare with: of a Frigate (`url`) its \
-              version, cameras and how each of them does, of a container (`host`, `vmid`) its configuration, of Home \
-              Assistant its Frigate entry, of a broker the availability, of a cluster the addresses of its load balancers. \
+              version, cameras and how each of them does, of a container (`host`, `vmid`) its configuration with \
+              the digest, of Home Assistant its Frigate entry with the address and how many entities it has, and its \
+              storage file (`ha_host`, `ha_vmid`), of a broker the availability, of a cluster the addresses of its load balancers. \
               The outputs are `frigate`, `container`, `homeassistant`, `mqtt` and `services`; of what was not named they \
               are null. It changes nothing, and fails when something that is named cannot be read.",
         fields: &[
@@ -21,6 +22,9 @@ pub(super) const ENTRIES: &[Entry] = &[
             VMID,
             HOMEASSISTANT,
             TOKEN,
+            HA_HOST,
+            HA_VMID,
+            HA_PATH,
             BROKER,
             PREFIX,
             CLUSTER,
@@ -62,6 +66,16 @@ const HOMEASSISTANT: Field = field("homeassistant", FieldType::Url, "Home Assist
 const TOKEN: Field = Field {
     secrets: true,
     ..field("token", FieldType::Text, "A long-lived access token of Home Assistant.")
+};
+const HA_HOST: Field = field(
+    "ha_host",
+    FieldType::Host,
+    "The Proxmox node of Home Assistant's virtual machine, for its storage file.",
+);
+const HA_VMID: Field = field("ha_vmid", FieldType::Text, "The virtual machine's number there.");
+const HA_PATH: Field = Field {
+    default: Some("that of Home Assistant OS"),
+    ..field("ha_path", FieldType::Text, "The storage file in that virtual machine.")
 };
 const BROKER: Field = field("broker", FieldType::Broker, "The broker, one of `[brokers]`.");
 const PREFIX: Field = Field {

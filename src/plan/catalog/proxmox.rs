@@ -7,21 +7,25 @@ pub(super) const ENTRIES: &[Entry] = &[
         name: "lxc.stop",
         kind: Kind::Action,
         doc: "Shuts a container down cleanly with `pct shutdown`, and sets its `onboot`. A lock such as that of a backup is \
-              waited for, as long as the step's `timeout` lets it. Both come back as they were on the way back.",
+              waited for, as long as the step's `timeout` lets it. Both come back as they were on the way back. The output \
+              `digest` is that of its configuration as it is then, for the check `lxc`.",
         fields: &[HOST, VMID, ONBOOT, WITHIN, KILL, ON_STOP_FINISH],
         own_inverse: true,
         way_back: "started again, its `onboot` as it was",
         own_probe: true,
+        outputs: &["digest"],
         ..PLAIN
     },
     Entry {
         name: "lxc.start",
         kind: Kind::Action,
-        doc: "Starts a container, and sets its `onboot`. Both come back as they were on the way back.",
+        doc: "Starts a container, and sets its `onboot`. Both come back as they were on the way back. The output \
+              `digest` is that of its configuration as it is then.",
         fields: &[HOST, VMID, ONBOOT, WITHIN, ON_STOP_FINISH],
         own_inverse: true,
         way_back: "stopped again, its `onboot` as it was",
         own_probe: true,
+        outputs: &["digest"],
         ..PLAIN
     },
     Entry {
@@ -201,11 +205,11 @@ const EXISTS: Field = field(
 const STARTABLE: Field = field(
     "startable",
     FieldType::Bool,
-    "`true`: every device and folder of the host that it is given is there, and it is not locked.",
+    "`true`: every device and folder of the host that it is given is there, its hook script too, and it is not locked.",
 );
 const DIGEST: Field = field(
     "digest",
     FieldType::Text,
-    "The digest of its configuration, the fact `digest` of an earlier look.",
+    "The digest of its configuration, the output `digest` of `lxc.stop` or the fact `digest` of an earlier look: it tells whether anybody has edited it.",
 );
 const AGENT: Field = field("agent", FieldType::Bool, "Whether its guest agent answers.");

@@ -1,4 +1,5 @@
-# Looks at container $ID: its state and configuration, and whether what it names on the host is there. $D asks for the
+# Looks at container $ID: its state and configuration, and whether what it names on the host is there: devices, folders,
+# and the hook script without which it does not start (PVE::GuestHelpers, `check_hookscript`). $D asks for the
 # digest, $L for the snapshots, $G for the archives of a storage, $A for the configuration inside an archive.
 h=$(hostname)
 h=${h%%.*}
@@ -29,6 +30,7 @@ if [ -n "$D" ]; then
 fi
 tool pct config "$ID" || fail
 sed 's/^/config /' "$w/out"
+hook=$(sed -n 's/^hookscript: *//p' "$w/out")
 while IFS= read -r line; do
   case $line in
     dev[0-9]*': '* | mp[0-9]*': '*)
@@ -42,4 +44,12 @@ while IFS= read -r line; do
       ;;
   esac
 done < "$w/out"
+if [ -n "$hook" ]; then
+  script=
+  ! tool pvesm path "$hook" || script=$(cat "$w/out")
+  if [ ! -f "$script" ]; then echo "gone $hook"
+  elif [ ! -x "$script" ]; then echo "gone the x bit of $hook"
+  else echo "there $hook"
+  fi
+fi
 echo present

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::{End, PLAIN, Scenario, Then, When, on_container};
+use crate::lab::house::HOOK;
 use crate::lab::kubernetes::{Fault, Gpu, NO_DRIVER, Trouble};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -11,8 +12,8 @@ pub(super) const ALL: &[Scenario] = &[
         name: "onboot-again",
         facts: &[27],
         breaks: "somebody lets the old container start with its host again",
-        does: "that is looked at in the soak every time: it does not pass",
-        end: End::Halts("soak"),
+        does: "that is looked at in the soak every time: time stands still until it is as it was or a person says so",
+        end: End::Waits("soak"),
         at: Some("soak"),
         strike: |house, _| {
             Ok(on_container(house, |found| drop(found.config.insert("onboot".to_owned(), "1".to_owned())))?)
@@ -49,6 +50,28 @@ pub(super) const ALL: &[Scenario] = &[
         strike: |house, _| {
             let folder = house.folder().join("still-fawn");
             Ok(fs::rename(folder.join("recordings"), folder.join("exported"))?)
+        },
+        ..PLAIN
+    },
+    Scenario {
+        name: "hook-gone",
+        facts: &[29],
+        breaks: "the hook script of the old container is deleted during the soak: it could not be started",
+        does: "the way back is lost: time stands still until it is there again or a person says so",
+        end: End::Waits("soak"),
+        at: Some("soak"),
+        strike: |house, _| Ok(fs::remove_file(house.still_fawn.path_of(HOOK).unwrap_or_default())?),
+        ..PLAIN
+    },
+    Scenario {
+        name: "reconfigured",
+        facts: &[29],
+        breaks: "somebody edits the memory of the old container during the soak",
+        does: "its digest is compared: time stands still until it is as it was or a person says so",
+        end: End::Waits("soak"),
+        at: Some("soak"),
+        strike: |house, _| {
+            Ok(on_container(house, |found| drop(found.config.insert("memory".to_owned(), "512".to_owned())))?)
         },
         ..PLAIN
     },
@@ -149,10 +172,9 @@ pub(super) const ALL: &[Scenario] = &[
     Scenario {
         name: "protected",
         facts: &[37],
-        breaks: "somebody protects the old container during the soak",
+        breaks: "somebody has protected the old container",
         does: "it is not deleted",
         end: End::Halts("delete-old"),
-        at: Some("soak"),
         strike: |house, _| {
             Ok(on_container(house, |found| {
                 drop(found.config.insert("protection".to_owned(), "1".to_owned()));
