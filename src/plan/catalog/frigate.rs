@@ -72,9 +72,9 @@ const HA_HOST: Field = field(
     FieldType::Host,
     "The Proxmox node of Home Assistant's virtual machine, for its storage file.",
 );
-const HA_VMID: Field = field("ha_vmid", FieldType::Text, "The virtual machine's number there.");
+const HA_VMID: Field = field("ha_vmid", FieldType::Integer, "The virtual machine's number there.");
 const HA_PATH: Field = Field {
-    default: Some("that of Home Assistant OS"),
+    default: Some("where Home Assistant OS has it"),
     ..field("ha_path", FieldType::Text, "The storage file in that virtual machine.")
 };
 const BROKER: Field = field("broker", FieldType::Broker, "The broker, one of `[brokers]`.");

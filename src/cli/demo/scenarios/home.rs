@@ -245,6 +245,7 @@ pub(super) const ALL: &[Scenario] = &[
         breaks: "somebody changes Home Assistant's entry at the moment in which it is to be changed",
         does: "what was looked at is not what is there: nothing is sent, and all goes back",
         end: End::RolledBack("repoint"),
+        at: Some("repoint"),
         strike: |house, _| Ok(house.home.break_it(|mishaps| mishaps.meddles = true)?),
         ..PLAIN
     },
