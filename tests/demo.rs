@@ -133,7 +133,7 @@ fn kept_the_house_can_be_looked_around_in_as_it_says() {
     assert_eq!(demo.container()["running"], false, "they only look");
     let (code, text) = typed("rollback");
     assert_eq!(code, 0, "{text}");
-    demo.assert_brought_back();
+    // Home Assistant writes its file a little later than it changes, and when the house is closed.
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(demo.end(child), 4, "{}", demo.said());
     demo.assert_brought_back();

@@ -134,10 +134,8 @@ impl Demo {
 
     /// Types a line into a shell, as a person does who reads it off the screen.
     pub fn typed(&self, line: &str) -> Output {
-        let program = Path::new(env!("CARGO_BIN_EXE_runner")).parent().unwrap();
-        let path =
-            format!("{}:{}", program.display(), std::env::var_os("PATH").unwrap().into_string().unwrap());
-        self.command("sh").args(["-c", line]).env("PATH", path).output().unwrap()
+        let folder = Path::new(env!("CARGO_BIN_EXE_runner")).parent().unwrap().display();
+        self.command("sh").args(["-c", &format!("PATH='{folder}':$PATH; {line}")]).output().unwrap()
     }
 
     /// What `runner report` writes of the run.

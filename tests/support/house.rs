@@ -149,6 +149,7 @@ pub fn without_what_is_made_up(all: &BTreeMap<String, Value>) -> Vec<String> {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", "TIME"),
         (r"10\.42\.\d+\.\d+", "ADDRESS"),
+        (r"containerd://[0-9a-f]{64}", "CONTAINER"),
         (r#""time":\d+"#, r#""time":0"#),
         (r#""nodePort":\d+"#, r#""nodePort":0"#),
         (r#""clusterIPs?":("[^"]*"|\["[^"]*"\])"#, r#""clusterIP":0"#),
