@@ -310,6 +310,50 @@ both! {
         }
     }
 
+    async fn checks_ask_for_the_rights_that_they_need(served) {
+        let scene = Scene::new(served);
+        let mut world = World::new();
+        let kubeconfig = Some(served.user("looker").display().to_string());
+        world.places.clusters.insert("home".to_owned(), recorded::Cluster { context: None, kubeconfig });
+        let over = Scene { world, served };
+        let (web, name) = (json!({ "deployment": "@/web" }), "@/web");
+        let in_web = ["get deployments", "list pods", "get pods/exec", "create pods/exec"];
+        for (check, fields, rights) in [
+            ("kubernetes", web.clone(), in_web[..2].to_vec()),
+            ("kubernetes", json!({ "deployment": name, "exec": ["true"] }), in_web.to_vec()),
+            ("kubernetes", json!({ "object": "pvc @/data" }), vec!["get persistentvolumeclaims"]),
+            ("kubernetes", json!({ "service": name }), vec!["get services", "list endpointslices"]),
+            ("kubernetes", json!({ "service": name, "address": "any" }), vec!["get services", "list services of all"]),
+            ("gpu", json!({ "node": "gpu-1" }), vec!["get nodes of all"]),
+            ("gpu", web, in_web.to_vec()),
+            ("frigate.config", json!({ "configmap": "@/config" }), vec!["get configmaps", "list deployments"]),
+            ("baseline", json!({}), vec!["list services of all"]),
+        ] {
+            let needs = |scene: &Scene<'_>| match check {
+                "baseline" => scene.world.actions.needs(scene.call(0, check, &fields)),
+                _ => scene.world.checks.needs(scene.world.look(scene.operation(check, &fields))),
+            };
+            let missing = needs(&over).await[0].met.clone().unwrap_err();
+            assert_eq!(missing.matches("may not").count(), rights.len(), "{check} {fields}: {missing}");
+            for right in &rights {
+                let (right, place) = match right.strip_suffix(" of all") {
+                    Some(right) => (right, "a ClusterRole".to_owned()),
+                    None => (*right, format!("a Role in namespace `{}`", served.namespace)),
+                };
+                let (verb, resource) = right.split_once(' ').unwrap();
+                let words = format!("may not `{verb}` `{resource}`: {place} with");
+                assert!(missing.contains(&words), "{check} {fields}: {words}: {missing}");
+            }
+            let all = needs(&scene).await;
+            assert_eq!(all[0].met, Ok(format!("all {} that are needed are there", rights.len())));
+        }
+        // A step may still have to make the kind; and what asks no cluster needs nothing of one.
+        for fields in [json!({ "object": "Nonsense @/web" }), json!({})] {
+            let look = scene.world.look(scene.operation("kubernetes", &fields));
+            assert_eq!(scene.world.checks.needs(look).await, []);
+        }
+    }
+
     async fn commands_say_how_they_ended(served) {
         let scene = Scene::new(served);
         let script = json!({ "report": { "stdout": "{\"faces\": 3}", "stderr": "warming up\n" } });
@@ -392,7 +436,10 @@ both! {
         let scene = Scene::new(served);
         scene.sees("kubernetes", json!({ "deployment": "@/web" }), Verdict::Absent, "is not there").await;
         scene.sees("kubernetes", json!({ "deployment": "@/web", "absent": true }), Verdict::Holds, "").await;
-        scene.web(json!({}), json!({})).await;
+        // Who asks whether the old owner is gone does not mind that it is gone altogether.
+        scene.sees("kubernetes", json!({ "deployment": "@/web", "replicas": 0 }), Verdict::Holds, "is not there").await;
+        scene.sees("kubernetes", json!({ "deployment": "@/web", "replicas": 1 }), Verdict::Absent, "is not there").await;
+        let web = scene.web(json!({}), json!({})).await;
         let seen = scene.sees("kubernetes", json!({ "deployment": "@/web" }), Verdict::Holds, "").await;
         assert_eq!((&seen.facts["restarts"], &seen.facts["ready"]), (&json!(0), &json!(1)));
         scene.sees("kubernetes", json!({ "deployment": "@/web", "condition": "Available" }), Verdict::Holds, "").await;
@@ -416,6 +463,31 @@ both! {
         let seen = scene.look("kubernetes", json!({ "deployment": "@/web" })).await;
         assert!(seen.facts["restarts"].as_u64().unwrap() > 0, "{seen:?}");
         drop(crashing);
+        // Its pods may outlive it.
+        let orphans = json!({ "propagationPolicy": "Orphan" });
+        served.ask("DELETE", &served.path(&web), None, Some(&orphans)).await.expect(200);
+        served.until("it is gone", &served.path(&web), |one| one["code"] == 404).await;
+        scene.sees("kubernetes", json!({ "deployment": "@/web", "replicas": 0 }), Verdict::Partial, "1 of its pods are still there").await;
+    }
+
+    async fn a_look_at_a_secret_tells_no_value(served) {
+        let scene = Scene::new(served);
+        let applied = json!({ "kubectl.kubernetes.io/last-applied-configuration": "{\"data\":{\"password\":\"aHVudGVyMg==\"}}" });
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "login", "annotations": applied }, "data": { "password": "aHVudGVyMg==" },
+        });
+        served.apply("owner", &secret, "").await.expect(201);
+        let json = |pointer: &str, value: Value| json!({ "object": "Secret @/login", "json": { pointer: value } });
+        for (fields, verdict, words) in [
+            (json("/data/password", json!("aHVudGVyMg==")), Verdict::Holds, "as it shall be"),
+            (json("/data/password", json!("other")), Verdict::Absent, "at `/data/password` is `\"***\"`, not `\"other\"`"),
+            (json("/data", json!("x")), Verdict::Absent, "at `/data` is"),
+            (json("/metadata", json!("x")), Verdict::Absent, "at `/metadata` is"),
+            (json("", json!("x")), Verdict::Absent, "at `` is"),
+        ] {
+            let seen = scene.sees("kubernetes", fields, verdict, words).await;
+            assert!(!format!("{seen:?}").contains("aHVudGVyMg"), "{seen:?}");
+        }
     }
 
     async fn a_gpu_is_seen_where_it_is(served) {

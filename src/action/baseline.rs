@@ -13,7 +13,7 @@ use super::frigate::summary;
 use super::homeassistant::{Trouble as HomeTrouble, census};
 use super::outcome::{refused, shown};
 use super::proxmox::{Guest, missing, status};
-use super::{Action, Call};
+use super::{Action, Call, Needs};
 use crate::saga::{FailureClass, Outcome, Trace};
 use crate::transport::{
     ContainerWanted, FrigateError, Home, MqttError, MqttSession, Select, Transport, Trouble, Why,
@@ -52,6 +52,9 @@ impl Action for Baseline {
                 }
             }
         })
+    }
+    fn needs(&self) -> Option<&dyn Needs> {
+        Some(self)
     }
 }
 

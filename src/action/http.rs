@@ -152,32 +152,36 @@ impl Expected {
             Some(Ok(document)) => document,
             Some(Err(error)) => return Compared::Body(format!("the answer is not JSON: {error}")),
         };
-        self.differs(&document).map_or(Compared::Fits, Compared::Body)
+        self.differs(&document, &document).map_or(Compared::Fits, Compared::Body)
     }
 
-    /// Compares a document itself; puts the value at each pointer that is asked for into `facts`.
+    /// Compares a document itself; puts the value at each pointer that is asked for into `facts`, as `shown` has it:
+    /// the same document, without what nobody may see of it.
     ///
     /// # Errors
     /// In words, the first place that is not as expected.
     pub(crate) fn compare_json(
         &self,
         document: &Value,
+        shown: &Value,
         facts: &mut Map<String, Value>,
     ) -> Result<(), String> {
         for (pointer, _) in &self.json {
-            if let Some(value) = document.pointer(pointer) {
+            if let Some(value) = shown.pointer(pointer) {
                 facts.insert(pointer.clone(), value.clone());
             }
         }
-        self.differs(document).map_or(Ok(()), Err)
+        self.differs(document, shown).map_or(Ok(()), Err)
     }
 
     /// The first place of a document that is not as expected.
-    fn differs(&self, document: &Value) -> Option<String> {
+    fn differs(&self, document: &Value, shown: &Value) -> Option<String> {
         self.json.iter().find_map(|(pointer, comparisons)| {
             let found = document.pointer(pointer);
             let comparison = comparisons.iter().find(|comparison| !comparison.holds(found))?;
-            let found = found.map_or_else(|| "nothing".to_owned(), |value| format!("`{}`", brief(value)));
+            let found = shown
+                .pointer(pointer)
+                .map_or_else(|| "nothing".to_owned(), |value| format!("`{}`", brief(value)));
             Some(format!("at `{pointer}` is {found}, not {}", comparison.wanted()))
         })
     }

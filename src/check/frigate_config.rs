@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::answer::unknown;
 use super::{Check, Look};
-use crate::action::Fields;
+use crate::action::kubernetes::{Named, needs_of, of_named};
+use crate::action::{Fields, Need};
 use crate::lint::{self, Context, Options, Phase, Severity, Source, Target};
 use crate::plan::manifests;
 use crate::saga::{Answer, Verdict};
@@ -34,6 +35,19 @@ impl Check for FrigateConfig {
             };
             let sources: Vec<Source<'_>> = sources.iter().map(|(name, text)| Source { name, text }).collect();
             judged.answer(&look, &lint::check(&sources, &options))
+        })
+    }
+
+    fn needs(&self, transport: Transport, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        Box::pin(async move {
+            let (fields, asker) = (Fields::new(&look.operation), look.asker());
+            let Ok(Some(map)) = Named::read(fields, "configmap", Some("ConfigMap")) else {
+                return Vec::new();
+            };
+            let found = of_named(&transport, asker, Ok(map), |resource| {
+                vec![("get", "", resource.plural.clone()), ("list", "apps", "deployments".to_owned())]
+            });
+            needs_of(asker, found.await).await
         })
     }
 }

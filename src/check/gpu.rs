@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use super::answer::unknown;
 use super::{Check, Look};
-use crate::action::Fields;
-use crate::action::kubernetes::{Named, is_true, pod_of, reach};
+use crate::action::kubernetes::{Named, is_true, needs_of, of_named, pod_of, reach, to_exec};
+use crate::action::{Fields, Need};
 use crate::saga::{Answer, Verdict};
 use crate::transport::{Capture, End, InPod, Kube, Object, Transport, one_line};
 
@@ -79,6 +79,20 @@ impl Check for Gpu {
             let mut answer = Answer::new(verdict, one_line(&look.redactor.text(&reason)));
             answer.facts = facts;
             answer
+        })
+    }
+
+    fn needs(&self, transport: Transport, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        Box::pin(async move {
+            let (fields, asker) = (Fields::new(&look.operation), look.asker());
+            let found = match Named::read(fields, "node", Some("Node")) {
+                Ok(Some(node)) => {
+                    of_named(&transport, asker, Ok(node), |node| vec![("get", "", node.plural.clone())]).await
+                }
+                Ok(None) => of_named(&transport, asker, Named::of_pod(fields), to_exec).await,
+                Err(message) => Err(message),
+            };
+            needs_of(asker, found).await
         })
     }
 }

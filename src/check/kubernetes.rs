@@ -9,11 +9,14 @@ use serde_json::{Map, Value};
 use super::answer::{answer_of, unknown};
 use super::{Check, Look};
 use crate::action::kubernetes::{
-    Named, WORKLOADS, condition, is_going, is_true, pinned, pod_of, pods, reach, restarts, unready, why_not,
+    Named, WORKLOADS, condition, is_going, is_true, left_behind, needs_of, of_named, pinned, pod_of, pods,
+    reach, restarts, to_exec, unready, veiled, why_not,
 };
-use crate::action::{Expected, Fields};
+use crate::action::{Expected, Fields, Need};
 use crate::saga::{Answer, Verdict};
-use crate::transport::{Capture, InPod, Kube, KubeError, Object, Select, Transport, one_line};
+use crate::transport::{
+    Capture, InPod, Kube, KubeError, Object, Resource, Right, Select, Transport, one_line,
+};
 
 /// How much of one value is kept as a fact, in bytes; of a larger one its size is.
 const FACT_MAX: usize = 1024;
@@ -82,6 +85,41 @@ impl Check for Kubernetes {
             answer
         })
     }
+
+    fn needs(&self, transport: Transport, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        Box::pin(async move {
+            let (fields, asker) = (Fields::new(&look.operation), look.asker());
+            if fields.get("exec").is_some() {
+                return needs_of(asker, of_named(&transport, asker, named(fields), to_exec).await).await;
+            }
+            let found = of_named(&transport, asker, named(fields), |resource| {
+                let mut wishes = vec![("get", resource.group.as_str(), resource.plural.clone())];
+                if is_workload(resource) {
+                    wishes.push(("list", "", "pods".to_owned()));
+                }
+                let service = resource.group.is_empty() && resource.kind == "Service";
+                if service && (fields.get("endpoints").is_some() || !asks_otherwise(fields)) {
+                    wishes.push(("list", "discovery.k8s.io", "endpointslices".to_owned()));
+                }
+                wishes
+            });
+            let mut found = found.await;
+            if let (Ok((_, rights)), true) = (&mut found, fields.get("address").is_some()) {
+                // Somebody else of the cluster may have it too.
+                rights.insert(Right::of_all("list", "services"));
+            }
+            needs_of(asker, found).await
+        })
+    }
+}
+
+fn is_workload(resource: &Resource) -> bool {
+    WORKLOADS.iter().any(|(_, kind)| *kind == resource.kind)
+}
+
+/// Whether something else is asked of an object than to be ready.
+fn asks_otherwise(fields: Fields<'_>) -> bool {
+    ["condition", "json", "endpoints", "address"].iter().any(|key| fields.get(key).is_some())
 }
 
 /// The object that the fields name.
@@ -113,6 +151,15 @@ async fn judge(
             return Err(Wrong::Partial(format!("{shown} is on its way out")));
         }
         (Some(_), true) => return Err(Wrong::Absent(format!("{shown} is there"))),
+        (None, false) if is_workload(&object.resource) && fields.get("replicas") == Some(&0.into()) => {
+            // Then it has no pods, once those are gone that it has left behind.
+            return match left_behind(kube, &object).await?.len() {
+                0 => Ok(format!("{shown} is not there, and none of its pods")),
+                left => Err(Wrong::Partial(format!(
+                    "{shown} is not there, and {left} of its pods are still there"
+                ))),
+            };
+        }
         (None, false) => return Err(Wrong::Absent(format!("{shown} is not there"))),
         (Some(is), false) => is,
     };
@@ -129,7 +176,7 @@ impl Seen<'_> {
 
     /// Every rule, the facts of all of them first.
     async fn all(&mut self) -> Result<(), Wrong> {
-        let workload = WORKLOADS.iter().any(|(_, kind)| *kind == self.object.resource.kind);
+        let workload = is_workload(&self.object.resource);
         self.fact("generation", self.is["metadata"]["generation"].clone());
         let pods = match self.object.resource.kind.as_str() {
             "Pod" => vec![self.is.clone()],
@@ -146,9 +193,9 @@ impl Seen<'_> {
             self.fact("ready", ready);
         }
         let expected = Expected::read(self.fields).map_err(Wrong::Unknown)?;
-        let compared = expected.compare_json(&self.is, &mut self.facts);
-        let wants = |key: &str| self.fields.get(key).is_some();
-        let judged_otherwise = ["condition", "json", "endpoints", "address"].iter().any(|key| wants(key));
+        // Nobody may see the values of a Secret (P7).
+        let compared = expected.compare_json(&self.is, &veiled(self.is.clone(), None), &mut self.facts);
+        let judged_otherwise = asks_otherwise(self.fields);
         let shown = self.object.shown();
         if let Some(replicas) = self.fields.get("replicas").and_then(Value::as_i64) {
             self.replicas(replicas, &pods)?;

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::action::Need;
+use crate::action::kubernetes::Asker;
 use crate::plan::recorded::{Operation, Places};
 use crate::saga::{Answer, Verdict};
 use crate::transport::{Redactor, Transport};
@@ -53,10 +55,24 @@ pub struct Look {
     pub secret: bool,
 }
 
+impl Look {
+    /// Whose rights are asked for.
+    fn asker(&self) -> Asker<'_> {
+        let Self { operation, places, folder, timeout, redactor, .. } = self;
+        Asker { operation, places, folder, timeout: *timeout, redactor }
+    }
+}
+
 /// What a check can do.
 trait Check: Send + Sync {
     /// Looks. Cancel-safe: a look that is dropped is ended.
     fn look(&self, transport: Transport, look: Look) -> BoxFuture<'static, Answer>;
+
+    /// Looks for what the look itself needs and can be asked for beforehand: rights. Changes nothing. Cancel-safe.
+    fn needs(&self, transport: Transport, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        drop((transport, look));
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// Every check by its name in a plan.
@@ -87,6 +103,14 @@ impl Checks {
     /// The checks, with the way they reach the world.
     pub fn new(transport: Transport) -> Self {
         Self { transport }
+    }
+
+    /// Whether there is what a look needs, as far as that can be asked for beforehand. Cancel-safe.
+    pub fn needs(&self, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        match CHECKS.iter().find(|(known, _)| *known == look.operation.name) {
+            Some((_, check)) => check.needs(self.transport.clone(), look),
+            None => Box::pin(std::future::ready(Vec::new())),
+        }
     }
 
     /// Looks and answers. An unknown check answers `unknown`. Cancel-safe: a look that is dropped is ended.

@@ -116,7 +116,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
         let mut texts = operation.fields.values().filter_map(Value::as_str);
         reached.allows(operation) && !texts.any(|text| lacking.iter().any(|(path, _)| path == text))
     };
-    needs(&state, &survey, args.rollback, &can, &mut all).await;
+    needs(&state, &survey, args.rollback, &operations, &can, &mut all).await;
     if args.rollback {
         ready(&state, &survey, &mut all).await;
     } else {
@@ -209,7 +209,12 @@ fn operations(state: &State, rollback: bool) -> Vec<(StepId, Operation)> {
             Compensate::Inverse | Compensate::Nothing | Compensate::Irreversible(_) => {}
         }
         step.undone.iter().for_each(&mut add);
+        // Whoever takes what only one may have looks first whether the other has let go.
+        let resources = step.takes.keys().chain(step.frees.keys());
+        let resources = resources.filter_map(|name| state.definition.resources.get(name));
+        resources.flat_map(|resource| resource.gone.values().flatten()).for_each(&mut add);
         if !rollback {
+            step.gate.iter().flat_map(|gate| gate.evidence.iter().flatten()).for_each(&mut add);
             step.forward.iter().chain(&step.probe).chain(&step.verify).for_each(&mut add);
             step.rollback_ready.iter().for_each(&mut add);
         }
@@ -286,11 +291,12 @@ fn program_at(program: &str, cwd: &Path, step: &StepId) -> Result<String, String
     })
 }
 
-/// Whether the actions have the rights that they need, as far as a system can be asked for them.
+/// Whether actions and checks have the rights that they need, as far as a system can be asked for them.
 async fn needs(
     state: &State,
     survey: &Survey<House>,
     rollback: bool,
+    operations: &[(StepId, Operation)],
     can: &(dyn Fn(&Operation) -> bool + Sync),
     all: &mut Vec<Seen>,
 ) {
@@ -299,6 +305,10 @@ async fn needs(
     let steps = steps.filter(|step| step.forward.as_ref().is_some_and(can));
     for step in steps {
         let needs = survey.needs(state, step).await;
+        all.extend(needs.into_iter().map(|need| Seen::of(need.what, need.met)));
+    }
+    for (step, operation) in operations.iter().filter(|(_, operation)| can(operation)) {
+        let needs = survey.needs_of(state, step, operation).await;
         all.extend(needs.into_iter().map(|need| Seen::of(need.what, need.met)));
     }
 }

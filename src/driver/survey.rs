@@ -110,6 +110,17 @@ impl<W: World> Survey<W> {
         all
     }
 
+    /// The same of a check of a step.
+    pub async fn needs_of(&self, state: &State, step: &StepId, check: &Operation) -> Vec<Need> {
+        let Ok(look) = self.rendered(state, check) else { return Vec::new() };
+        let limit = look.timeout;
+        let what = format!("for step `{step}`, {}", self.text(state, &described(check)));
+        let asked = tokio::time::timeout(limit + GRACE, self.world.needs_of(look));
+        let late = |_| vec![Need { what: "rights".to_owned(), met: Err(late(limit).reason) }];
+        let needs = asked.await.unwrap_or_else(late).into_iter();
+        needs.map(|need| Need { what: format!("{} {what}", need.what), ..need }).collect()
+    }
+
     /// A call that only looks, of the action in one direction.
     fn rendered_call(
         &self,

@@ -32,6 +32,11 @@ pub trait World: Send + Sync + 'static {
         drop(call);
         Box::pin(std::future::ready(Vec::new()))
     }
+    /// The same of a look. May be dropped.
+    fn needs_of(&self, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        drop(look);
+        Box::pin(std::future::ready(Vec::new()))
+    }
     /// What the call would change, in words that are equal for equal targets; `None`: it cannot be undone by itself.
     ///
     /// # Errors
@@ -93,6 +98,10 @@ impl World for House {
 
     fn needs(&self, call: Call) -> BoxFuture<'static, Vec<Need>> {
         self.actions.needs(call)
+    }
+
+    fn needs_of(&self, look: Look) -> BoxFuture<'static, Vec<Need>> {
+        self.checks.needs(look)
     }
 
     fn target(&self, call: &Call) -> Result<Option<String>, String> {

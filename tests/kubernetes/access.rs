@@ -148,6 +148,32 @@ async fn tokens_files_of_tokens_and_certificates_get_in() {
     let gone = accounts.kubeconfig(json!({ "tokenFile": "/no/such/token" }), json!({}));
     accounts.refused("no such file", &accounts.scene(&gone), &["/no/such/token"]).await;
 
+    // Of several contexts the one that the plan names is taken, else the current one.
+    let all = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "nowhere",
+        "clusters": [
+            { "name": "c", "cluster": accounts.server() }, { "name": "n", "cluster": { "server": "https://127.0.0.1:1" } },
+        ],
+        "users": [{ "name": "u", "user": { "token": accounts.token } }],
+        "contexts": [
+            { "name": "home", "context": { "cluster": "c", "user": "u" } },
+            { "name": "nowhere", "context": { "cluster": "n", "user": "u" } },
+        ],
+    });
+    let kubeconfig = accounts.write("kubeconfig", &all.to_string());
+    let scene = accounts.scene(&kubeconfig);
+    let mut call = scene.call("a", 1, MAP, json!({}));
+    call.timeout = std::time::Duration::from_secs(2);
+    let (_, message, _) = failed(scene.world.actions.act(call).await);
+    assert!(message.contains("no connection"), "{message}");
+    let in_context = |name: &str| {
+        let mut scene = accounts.scene(&kubeconfig);
+        scene.world.places.clusters.get_mut("home").unwrap().context = Some(name.to_owned());
+        scene
+    };
+    accounts.works("a context that is not the current one", &in_context("home")).await;
+    accounts.refused("a context that is not there", &in_context("other"), &["context: other"]).await;
+
     // Certificates in files beside the kubeconfig.
     let theirs = accounts.cluster.user("robot", 3600);
     let mut command = accounts.cluster.command("config view --raw --minify -o json");

@@ -6,6 +6,7 @@ use runner::saga::{Direction, FailureClass, Verdict};
 use serde_json::json;
 
 use super::support::cluster::Cluster;
+use super::support::sshd::until;
 use super::support::world::{acted, failed};
 use super::{MAP, deployment, failing, played, scene};
 
@@ -169,6 +170,155 @@ async fn data_its_namespace_and_definitions_are_kept() {
     acted(scene.world.actions.undo(call, pre_image).await);
     assert_ne!(cluster.kubectl(&format!("get namespace {name}")).code, 0);
     assert_ne!(cluster.kubectl(&format!("get crd things.{group}")).code, 0);
+}
+
+/// A StatefulSet whose claims shall go with it.
+const SET: &str = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: { name: db }\nspec:\n  replicas: 1\n  serviceName: db\n  \
+     persistentVolumeClaimRetentionPolicy: { whenDeleted: Delete, whenScaled: Delete }\n  selector: { matchLabels: { app: db } }\n  \
+     template:\n    metadata: { labels: { app: db } }\n    spec: { containers: [{ name: main, image: 'ghcr.io/some/thing:1.2', \
+     volumeMounts: [{ name: data, mountPath: /data }] }] }\n  volumeClaimTemplates:\n  - metadata: { name: data }\n    spec: { \
+     accessModes: [ReadWriteOnce], resources: { requests: { storage: 1Gi } } }\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_that_would_go_with_their_statefulset_are_kept_and_named() {
+    for policy in ["Delete", "Retain"] {
+        let Some(scene) = scene("claims") else { return };
+        let set = SET.replace("whenDeleted: Delete", &format!("whenDeleted: {policy}"));
+        let pre_image = scene.pre_image("a", &set).await;
+        scene.act("a", &set).await;
+        scene.ns.wait("pvc/data-db-0", ".status.phase", "Bound");
+        if policy == "Delete" {
+            scene.ns.wait("pvc/data-db-0", ".metadata.ownerReferences[0].kind", "StatefulSet");
+        }
+        // Not by hand either, unless the step says so.
+        let place = format!("{}/db", scene.ns.name);
+        for (operation, refused) in [
+            (
+                json!({ "name": "kubernetes.delete", "object": format!("StatefulSet {place}") }),
+                "nothing was deleted",
+            ),
+            (
+                json!({ "name": "kubernetes.scale", "statefulset": place, "replicas": 0 }),
+                "nothing was changed",
+            ),
+        ] {
+            if policy == "Delete" {
+                let (class, message, _) = failed(scene.other("s", 1, operation).await);
+                assert!(class == FailureClass::Permanent && message.contains(refused), "{message}");
+            }
+        }
+        for _ in 0..2 {
+            let outputs = scene.undo("a", &set, &pre_image).await;
+            let kept = format!("PersistentVolumeClaim {}/data-db-0", scene.ns.name);
+            assert_eq!(outputs["kept"], json!([kept]), "{policy}");
+            assert_eq!(scene.objects().into_keys().collect::<Vec<_>>(), ["PersistentVolumeClaim data-db-0"]);
+        }
+        // Nothing is on its way to take it yet.
+        assert_eq!(scene.ns.field("pvc data-db-0", ".metadata.ownerReferences"), "", "{policy}");
+        assert_eq!(scene.ns.field("pvc data-db-0", ".metadata.deletionTimestamp"), "", "{policy}");
+        assert_eq!(scene.ns.field("pvc data-db-0", ".status.phase"), "Bound", "{policy}");
+    }
+}
+
+/// Each kind is waited for in its own way, when it is made, made anew, scaled and restarted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_that_has_pods_is_waited_for() {
+    let Some(scene) = scene("kinds") else { return };
+    let image = "containers: [{ name: main, image: 'ghcr.io/some/thing:1.2' }]";
+    let workload = |kind: &str, name: &str, more: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{ name: {name} }}\nspec: {{ {more} selector: {{ matchLabels: {{ app: {name} }} \
+             }}, template: {{ metadata: {{ labels: {{ app: {name} }} }}, spec: {{ {image} }} }} }}\n"
+        )
+    };
+    let both = format!(
+        "{}---\n{}",
+        workload("StatefulSet", "set", "replicas: 2, serviceName: set,"),
+        workload("DaemonSet", "daemon", "")
+    );
+    let all = format!(
+        "{both}---\napiVersion: batch/v1\nkind: Job\nmetadata: {{ name: once }}\nspec: {{ template: {{ spec: {{ restartPolicy: Never, {image} \
+         }} }} }}\n"
+    );
+    let pre_image = scene.pre_image("a", &all).await;
+    let outputs = scene.act("a", &all).await;
+    for (object, path, value) in [
+        ("statefulset set", ".status.readyReplicas", "2"),
+        ("daemonset daemon", ".status.numberAvailable", "1"),
+        ("job once", ".status.succeeded", "1"),
+    ] {
+        assert_eq!(scene.ns.field(object, path), value, "{object}");
+    }
+    assert_eq!(outputs["images"].as_object().unwrap().len(), 3, "{outputs:?}");
+    assert_eq!(scene.probe("b", &all).await.verdict, Verdict::Holds);
+
+    let pods = |path: &str| {
+        let (labels, output) = ("-lapp in (set,daemon)", format!("-ojsonpath={{.items[*]{path}}}"));
+        let said = scene.ns.kubectl_of(&["get", "pods", labels, &output]).expect(0).out;
+        said.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = pods(".metadata.uid");
+    for (key, name) in [("statefulset", "set"), ("daemonset", "daemon")] {
+        let operation = json!({ "name": "kubernetes.restart", key: format!("{}/{name}", scene.ns.name) });
+        acted(scene.other(name, 1, operation).await);
+    }
+    let after = pods(".metadata.uid");
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)), "{before:?} {after:?}");
+    for replicas in [1, 2] {
+        let place = format!("{}/set", scene.ns.name);
+        let operation = json!({ "name": "kubernetes.scale", "statefulset": place, "replicas": replicas });
+        acted(scene.other("scale", replicas, operation).await);
+        assert_eq!(pods(".metadata.uid").len(), usize::try_from(replicas).unwrap() + 1);
+    }
+
+    let newer = both.replace("thing:1.2", "thing:1.3");
+    let between = scene.pre_image("b", &newer).await;
+    scene.act("b", &newer).await;
+    assert_eq!(pods(".spec.containers[0].image"), ["ghcr.io/some/thing:1.3"; 3]);
+    scene.undo("b", &newer, &between).await;
+    scene.undo("a", &all, &pre_image).await;
+    assert!(scene.of("statefulsets,daemonsets,jobs,pods").is_empty());
+}
+
+/// What others have put into a namespace that a step made, of whatever kind, stays with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_is_kept_for_whatever_others_have_put_into_it() {
+    let Some(scene) = scene("guests") else { return };
+    let cluster = Cluster::shared().unwrap();
+    let group = format!("{}.example", scene.ns.name);
+    cluster.apply(&format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: guests.{group} }}\nspec:\n  group: \
+         {group}\n  scope: Namespaced\n  names: {{ kind: Guest, plural: guests }}\n  versions:\n  - {{ name: v1, served: true, storage: \
+         true, schema: {{ openAPIV3Schema: {{ type: object }} }} }}\n"
+    ));
+    cluster.kubectl(&format!("wait --for=condition=Established crd/guests.{group} --timeout=60s")).expect(0);
+    for (number, theirs, kept) in [
+        (
+            0,
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: x }\nspec: { defaultBackend: { service: { name: x, \
+             port: { number: 80 } } } }\n"
+                .to_owned(),
+            true,
+        ),
+        (1, format!("apiVersion: {group}/v1\nkind: Guest\nmetadata: {{ name: x }}\n"), true),
+        (2, "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: x }\n".to_owned(), true),
+        // What the cluster and its controllers write there by themselves is nobody's.
+        (3, "apiVersion: v1\nkind: Event\nmetadata: { name: x }\ninvolvedObject: { name: x, namespace: NAME }\n".to_owned(), false),
+    ] {
+        let name = format!("{}-{number}", scene.ns.name);
+        let ours = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {name} }}\n");
+        let pre_image = scene.pre_image("a", &ours).await;
+        scene.act("a", &ours).await;
+        until("the cluster has put its own things there", || {
+            cluster.kubectl(&format!("-n {name} get serviceaccount/default configmap/kube-root-ca.crt")).code == 0
+        });
+        cluster.apply(&theirs.replace("NAME", &name).replace("metadata: { name: x }", &format!("metadata: {{ name: x, namespace: {name} }}")));
+        let outputs = scene.undo("a", &ours, &pre_image).await;
+        let there = cluster.kubectl(&format!("get namespace {name} -o jsonpath={{.status.phase}}")).out == "Active";
+        assert_eq!((there, outputs["kept"].as_array().unwrap().len()), (kept, usize::from(kept)), "{theirs}");
+        cluster.kubectl(&format!("delete namespace {name} --wait=false --ignore-not-found"));
+    }
+    cluster.kubectl(&format!("delete crd guests.{group} --wait=false")).expect(0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

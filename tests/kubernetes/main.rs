@@ -20,7 +20,7 @@ use std::sync::Arc;
 use runner::action::{Call, PreImage};
 use runner::plan::manifests::joined;
 use runner::plan::recorded;
-use runner::saga::{Answer, Direction};
+use runner::saga::{Answer, Direction, Outcome};
 use serde_json::{Map, Value, json};
 use support::cluster::{Cluster, Namespace};
 use support::world::{World, acted};
@@ -74,6 +74,12 @@ impl Scene {
         let mut call = self.call(step, 1, manifests, json!({}));
         call.key.direction = Direction::Compensation;
         acted(self.world.actions.undo(call, pre_image.clone()).await).0
+    }
+
+    /// One attempt of another action on the cluster.
+    async fn other(&self, step: &str, attempt: u32, mut operation: Value) -> Outcome {
+        operation["cluster"] = json!("home");
+        self.world.actions.act(self.world.call(step, attempt, operation)).await
     }
 
     /// Everything that a test made, as the server gives it, without its bookkeeping.

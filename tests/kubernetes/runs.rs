@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::support::cluster::{Cluster, Namespace};
 use super::support::lab::{Dice, Lab, Ran, full};
+use super::support::sshd::until;
 use super::{MAP, Scene, deployment, played};
 
 fn plan(lab: &Lab, kubeconfig: &Path, namespace: &str, more: &str) {
@@ -55,6 +56,38 @@ fn what_would_change_is_shown_before_and_drift_after() {
         ["drifted", "would be refused", "`.data.k` belongs to `somebody`", "!   .data.k: conflict with"]
     {
         assert!(drift.out.contains(words), "{words}\n{}", drift.out);
+    }
+    scene.ns.kubectl("delete deployment web").expect(0);
+    let drift = lab.expect(0, "drift p-1");
+    let gone = format!("+ Deployment {}/web would be created", scene.ns.name);
+    assert!(drift.out.contains("drifted") && drift.out.contains(&gone), "{}", drift.out);
+}
+
+/// Who looks only later is asked for beforehand too.
+#[test]
+fn what_a_later_check_may_not_see_is_said_by_doctor() {
+    let Some((scene, cluster)) = played("blind") else { return };
+    let (lab, name) = (Lab::new(), &scene.ns.name);
+    let user = cluster.user("blind", 3600);
+    for (verbs, kinds) in [("get,create,patch,delete", "configmaps"), ("get,list", "deployments.apps,pods")] {
+        let role = kinds.split('.').next().unwrap();
+        scene.ns.kubectl(&format!("create role {role} --verb={verbs} --resource={kinds}")).expect(0);
+        scene.ns.kubectl(&format!("create rolebinding {role} --role={role} --user=blind")).expect(0);
+    }
+    until("the rights are there", || scene.ns.kubectl("auth can-i list pods --as=blind").code == 0);
+    lab.write("p/m/a.yaml", MAP);
+    plan(&lab, &user, name, "");
+    let text = fs::read_to_string(lab.path("p/p.toml")).unwrap();
+    let look = format!("check = \"gpu\", cluster = \"home\", deployment = \"{name}/web\"");
+    lab.plan("p", &format!("{text}[[step]]\nid = \"prove\"\nverify = [{{ {look} }}]\n"));
+    let said = lab.expect(2, "doctor p/p.toml").text();
+    for words in [
+        "ok       rights on cluster `home` for step `deploy`: all 4 that are needed are there",
+        "problem  rights on cluster `home` for step `prove`, gpu",
+        "may not `create` `pods/exec`: a Role in namespace",
+        "There is 1 problem.",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
     }
 }
 
@@ -105,10 +138,13 @@ fn secrets_are_not_recorded_and_manifests_that_hold_them_are_refused() {
         }
         assert!(!said.contains("hunter2"), "{said}");
     }
+    // Somebody has one there already, and nobody knows whose secret that is.
+    let theirs = "data: { password: aHVudGVyMi10aGVpcnM=, username: aHVudGVyMg== }\n";
+    scene.ns.apply(&format!("{secret}{theirs}"));
     // Without values it says the type and the labels; the step fills it in.
     lab.write("p/m/s.yaml", secret);
     let more = format!(
-        ", secrets = {{ \"{name}/login\" = {{ username = \"frigate\", password = \"{{{{ secrets.login }}}}\" }} }}"
+        ", force_conflicts = true, secrets = {{ \"{name}/login\" = {{ username = \"frigate\", password = \"{{{{ secrets.login }}}}\" }} }}"
     );
     plan(&lab, Cluster::shared().unwrap().kubeconfig(), name, &more);
     let with = fs::read_to_string(lab.path("p/p.toml")).unwrap();
@@ -131,7 +167,19 @@ fn secrets_are_not_recorded_and_manifests_that_hold_them_are_refused() {
         ("kubernetes.io/basic-auth".to_owned(), "web".to_owned())
     );
     run("rollback p");
+    assert_eq!(field(".data"), r#"{"password":"aHVudGVyMi10aGVpcnM=","username":"aHVudGVyMg=="}"#);
+    let kubeconfig = Cluster::shared().unwrap().kubeconfig().display();
+    lab.plan(
+        "d",
+        &format!(
+            "name = \"d\"\n[clusters.home]\nkubeconfig = \"{kubeconfig}\"\n[[step]]\nid = \"delete\"\nforward = {{ action = \
+             \"kubernetes.delete\", cluster = \"home\", object = \"Secret {name}/login\" }}\n"
+        ),
+    );
+    run("apply p/d.toml");
     assert!(scene.objects().is_empty());
+    run("rollback d");
+    assert_eq!(field(".data.password"), "aHVudGVyMi10aGVpcnM=");
     for secret in ["hunter2", "aHVudGVyMi", "aHVudGVyMi12YWx1ZQ"] {
         for path in walk(&lab.state()) {
             let bytes = fs::read(&path).unwrap();
@@ -162,7 +210,7 @@ fn what_a_rollout_waits_for_is_said_while_it_waits() {
     let gpu = "resources: { limits: { nvidia.com/gpu: '8' } }";
     lab.write("p/m/a.yaml", &deployment("web", "", "", gpu));
     let mut going = lab.start("apply p/p.toml");
-    super::support::sshd::until("it says what it waits for", || {
+    until("it says what it waits for", || {
         let said = going.out();
         said.lines().any(|line| {
             line.contains("  waits  ")
@@ -236,6 +284,36 @@ fn disturbed(lab: &Lab, dice: &mut Dice, words: &str, most_ms: u64, kills: u32) 
         going.kill();
         killed += 1;
     }
+}
+
+/// The example of the design: the way back deletes the new owner, and the old one starts when it is seen to be gone.
+#[test]
+fn the_old_owner_comes_back_when_the_new_one_is_deleted() {
+    let Some((lab, scene)) = scene("owners") else { return };
+    let name = &scene.ns.name;
+    lab.write("p/m.yaml", &deployment("web", "", "", ""));
+    lab.write("old-runs", "");
+    let kubeconfig = Cluster::shared().unwrap().kubeconfig().display();
+    lab.plan(
+        "p",
+        &format!(
+            "name = \"p\"\n[clusters.home]\nkubeconfig = \"{kubeconfig}\"\n[resources.client]\nowners = [\"old\", \"new\"]\n\
+             held_at_start = \"old\"\ngone.old = [{{ check = \"command\", argv = [\"test\", \"!\", \"-e\", \"../old-runs\"] }}]\n\
+             gone.new = [{{ check = \"kubernetes\", cluster = \"home\", deployment = \"{name}/web\", replicas = 0 }}]\n\
+             [[step]]\nid = \"stop-old\"\nfrees = {{ client = \"old\" }}\nforward = {{ action = \"command\", argv = [\"rm\", \
+             \"../old-runs\"] }}\nprobe = {{ check = \"command\", argv = [\"test\", \"!\", \"-e\", \"../old-runs\"] }}\n\
+             compensate = {{ action = \"command\", argv = [\"touch\", \"../old-runs\"] }}\n\
+             [[step]]\nid = \"deploy\"\ntakes = {{ client = \"new\" }}\nforward = {{ action = \"kubernetes.apply\", cluster = \
+             \"home\", namespace = \"{name}\", manifests = \"m.yaml\" }}\n"
+        ),
+    );
+    lab.expect(0, "apply p/p.toml");
+    assert!(!lab.path("old-runs").exists());
+    let mut back = lab.start("rollback p");
+    assert!(back.ends_within(Duration::from_secs(60)), "it waits for ever: {}", back.out());
+    back.end().expect(0);
+    assert!(lab.path("old-runs").exists());
+    assert!(scene.objects().is_empty());
 }
 
 /// Fifty kills in full, a tenth of them otherwise.

@@ -169,7 +169,8 @@ async fn accounts_that_may_not_are_told_what_would_grant_it() {
     let mut call = over.call("a", 1, MAP, json!({}));
     call.timeout = SHORT;
     let (class, message, _) = failed(over.world.actions.act(call).await);
-    println!("expired: {class:?} {message}");
+    assert_eq!(class, FailureClass::Permanent);
+    assert!(message.contains("its token or certificate has run out; log in again"), "{message}");
     let mut nowhere = over.call("a", 2, MAP, json!({}));
     let places = std::sync::Arc::make_mut(&mut nowhere.places);
     places.clusters.get_mut("home").unwrap().kubeconfig = Some("/no/such/kubeconfig".to_owned());

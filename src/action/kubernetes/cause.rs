@@ -53,6 +53,10 @@ pub(super) fn of_pod(pod: &Value) -> Option<Cause> {
     if let Some(scheduled) = condition(pod, "PodScheduled").filter(|scheduled| scheduled["status"] == "False")
     {
         let why = text(&scheduled["message"]).trim();
+        // Somebody else was faster with the pod's claim; it is tried again.
+        if scheduled["reason"] == "SchedulerError" {
+            return Some(Cause::passing(format!("is not scheduled yet: {why}")));
+        }
         return Some(Cause::stuck(format!("fits no node: {why}")));
     }
     let statuses = ["initContainerStatuses", "containerStatuses"]
@@ -212,7 +216,10 @@ mod tests {
         };
         let unscheduled = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False",
             "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu." }] });
+        let late = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False",
+            "reason": "SchedulerError", "message": "Operation cannot be fulfilled on persistentvolumeclaims" }] });
         for (status, words, stuck) in [
+            (late, "not scheduled yet: Operation cannot be fulfilled", false),
             (unscheduled, "Insufficient nvidia.com/gpu", true),
             (waiting("ImagePullBackOff"), "the image `i:1` cannot be had: why", true),
             (waiting("CrashLoopBackOff"), "exit status 137, OOMKilled (restarted 4 times)", true),

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::MANAGER;
+use super::claims::{self, When};
 use super::object::{Named, is_going, reach};
 use super::settled::{Late, acted, late, outcome_of, unreached, until};
 use crate::action::outcome::{refused, shown};
@@ -73,10 +74,16 @@ impl Action for Delete {
                 Ok(object) => object,
                 Err(error) => return outcome_of(&error, &call),
             };
-            if holds_data(&object) && !allowed {
+            let takes_claims = match kube.get(&object).await {
+                Ok(is) => is.is_some_and(|is| claims::go(&is, When::Deleted)),
+                Err(error) => return outcome_of(&error, &call),
+            };
+            if !allowed && (takes_claims || holds_data(&object)) {
+                let how =
+                    if takes_claims { " (in claims that go with it: `whenDeleted: Delete`)" } else { "" };
                 let message = format!(
-                    "{} holds what users have stored: nothing was deleted; write `delete_data = true` and an `approve` if \
-                     that is meant",
+                    "{} holds what users have stored: nothing was deleted{how}; write `delete_data = true` and an `approve` \
+                     if that is meant",
                     object.shown()
                 );
                 return refused(&message, &call.redactor);

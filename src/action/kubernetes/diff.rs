@@ -53,9 +53,14 @@ fn one(is: &str, would: &str) -> String {
     text.lines().filter(|line| !line.starts_with("\\ ")).map(|line| format!("  {line}\n")).collect()
 }
 
-/// An object as YAML. Values of a Secret are masked; one that differs from what is there says so.
+/// An object as YAML, what is secret masked.
 fn yaml(object: &Value, before: Option<&Value>) -> String {
-    let mut shown = plain(object);
+    let shown = veiled(plain(object), before);
+    serde_saphyr::to_string(&shown).unwrap_or_else(|_| format!("{shown:#}\n"))
+}
+
+/// An object as it may be told of. Values of a Secret are masked; one that differs from what was there says so.
+pub(crate) fn veiled(mut shown: Value, before: Option<&Value>) -> Value {
     if shown["kind"] == "Secret" {
         for part in ["data", "stringData"] {
             let Some(values) = shown.get_mut(part).and_then(Value::as_object_mut) else { continue };
@@ -70,7 +75,7 @@ fn yaml(object: &Value, before: Option<&Value>) -> String {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
-    serde_saphyr::to_string(&shown).unwrap_or_else(|_| format!("{shown:#}\n"))
+    shown
 }
 
 #[cfg(test)]

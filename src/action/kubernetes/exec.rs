@@ -24,19 +24,14 @@ pub(crate) async fn pod_of(
     kube: &Kube,
     fields: Fields<'_>,
 ) -> Result<Result<(Object, Value), String>, KubeError> {
-    let named = match Named::read(fields, "pod", Some("Pod")) {
-        Ok(Some(named)) => Ok((named, true)),
-        Ok(None) => Named::workload(fields, &fields.name()).map(|named| (named, false)),
-        Err(message) => Err(message),
-    };
-    let (named, is_pod) = match named {
+    let named = match Named::of_pod(fields) {
         Ok(named) => named,
         Err(message) => return Ok(Err(message)),
     };
     let object = named.find(kube).await?;
     let gone = format!("cluster `{}`: {} is not there", kube.name(), object.shown());
     let Some(is) = kube.get(&object).await? else { return Ok(Err(gone)) };
-    if is_pod {
+    if object.resource.kind == "Pod" {
         return Ok(Ok((object, is)));
     }
     let all = pods(kube, &object, &is).await?;

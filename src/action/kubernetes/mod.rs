@@ -6,6 +6,7 @@
 
 mod apply;
 mod cause;
+mod claims;
 mod current;
 mod delete;
 mod diff;
@@ -29,9 +30,11 @@ pub(super) use restart::Restart;
 pub(super) use scale::Scale;
 
 pub(crate) use cause::pinned;
+pub(crate) use diff::veiled;
 pub(crate) use exec::pod_of;
+pub(crate) use needs::{Asker, needs_of, of_named, to_exec};
 pub(crate) use object::{
-    Named, WORKLOADS, condition, is_going, is_true, pods, reach, restarts, unready, why_not,
+    Named, WORKLOADS, condition, is_going, is_true, left_behind, pods, reach, restarts, unready, why_not,
 };
 
 /// The field manager: who owns what we apply.

@@ -1,14 +1,17 @@
-//! The rights that an action needs, its way back included, asked of the server before anything is done.
+//! The rights that an action needs, its way back included, or a check, asked of the server before anything is done.
 //!
-//! What an action does without when it may not, such as reading events, is not asked for.
+//! What is done without when it may not be, such as reading events, is not asked for.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::apply::Apply;
+use super::claims::{self, When};
 use super::delete::Delete;
 use super::exec::Exec;
 use super::object::{Named, reach};
@@ -16,13 +19,35 @@ use super::persist::together;
 use super::restart::Restart;
 use super::scale::Scale;
 use super::{order, wanted};
+use crate::action::baseline::Baseline;
 use crate::action::outcome::shown;
 use crate::action::{Call, Fields, Need, Needs};
+use crate::plan::recorded::{Operation, Places};
 use crate::saga::Direction;
-use crate::transport::{Kube, Resource, Right, Transport};
+use crate::transport::{Kube, Redactor, Resource, Right, Transport};
 
 /// A verb with the group and the kind, or a subresource of it, that it is for.
-type Wish<'w> = (&'static str, &'w str, String);
+pub(crate) type Wish<'w> = (&'static str, &'w str, String);
+
+/// Rights, and the cluster to be asked for them.
+pub(crate) type Found = Result<(Kube, BTreeSet<Right>), String>;
+
+/// Whose rights are asked for: those of an action or of a check.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    pub(crate) operation: &'a Operation,
+    pub(crate) places: &'a Places,
+    pub(crate) folder: &'a Path,
+    pub(crate) timeout: Duration,
+    pub(crate) redactor: &'a Redactor,
+}
+
+impl<'a> From<&'a Call> for Asker<'a> {
+    fn from(call: &'a Call) -> Self {
+        let Call { operation, places, folder, timeout, redactor, .. } = call;
+        Self { operation, places, folder, timeout: *timeout, redactor }
+    }
+}
 
 impl Needs for Apply {
     fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Vec<Need>> {
@@ -69,7 +94,7 @@ impl Needs for Delete {
             let named = Named::read(Fields::new(&call.operation), "object", None)
                 .and_then(|named| named.ok_or_else(|| "`kubernetes.delete` needs an `object`".to_owned()));
             // The way back makes it again, and gives its fields back to whom they belonged.
-            let found = of_named(&transport, &call, named, |resource| {
+            let found = of_named(&transport, Asker::from(&call), named, |resource| {
                 let of_it = ["get", "delete", "create", "patch"].into_iter();
                 of_it.map(|verb| (verb, resource.group.as_str(), resource.plural.clone())).collect()
             });
@@ -81,31 +106,41 @@ impl Needs for Delete {
 impl Needs for Exec {
     fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Vec<Need>> {
         Box::pin(async move {
-            let fields = Fields::new(&call.operation);
-            let named = match Named::read(fields, "pod", Some("Pod")) {
-                Ok(Some(pod)) => Ok(pod),
-                Ok(None) => Named::workload(fields, "kubernetes.exec"),
-                Err(message) => Err(message),
-            };
-            // A websocket begins as a GET; since Kubernetes 1.35 the server wants to see `create` as well.
-            let found = of_named(&transport, &call, named, |resource| {
-                let mut wishes = vec![
-                    ("get", resource.group.as_str(), resource.plural.clone()),
-                    ("get", "", "pods/exec".to_owned()),
-                    ("create", "", "pods/exec".to_owned()),
-                ];
-                if resource.kind != "Pod" {
-                    wishes.push(("list", "", "pods".to_owned()));
-                }
-                wishes
-            });
+            let named = Named::of_pod(Fields::new(&call.operation));
+            let found = of_named(&transport, Asker::from(&call), named, to_exec);
             answered(&call, found.await).await
         })
     }
 }
 
-/// Rights, and the cluster to be asked for them.
-type Found = Result<(Kube, BTreeSet<Right>), String>;
+impl Needs for Baseline {
+    fn look(&self, transport: Transport, call: Call) -> BoxFuture<'static, Vec<Need>> {
+        Box::pin(async move {
+            if call.operation.fields.get("cluster").is_none() {
+                return Vec::new();
+            }
+            let fields = Fields::new(&call.operation);
+            let kube = reach(&transport, fields, &call.places, &call.folder, call.timeout).await;
+            // The addresses of the whole cluster.
+            let found = kube.map(|kube| (kube, BTreeSet::from([Right::of_all("list", "services")])));
+            answered(&call, found.map_err(|(_, message)| message)).await
+        })
+    }
+}
+
+/// What a command in a pod needs, of the pod or of the workload that it belongs to.
+pub(crate) fn to_exec(resource: &Resource) -> Vec<Wish<'_>> {
+    // A websocket begins as a GET; since Kubernetes 1.35 the server wants to see `create` as well.
+    let mut wishes = vec![
+        ("get", resource.group.as_str(), resource.plural.clone()),
+        ("get", "", "pods/exec".to_owned()),
+        ("create", "", "pods/exec".to_owned()),
+    ];
+    if resource.kind != "Pod" {
+        wishes.push(("list", "", "pods".to_owned()));
+    }
+    wishes
+}
 
 /// What a workload's action needs.
 async fn of_workload(
@@ -114,19 +149,19 @@ async fn of_workload(
     wishes: impl FnOnce(&Resource) -> Vec<Wish<'_>>,
 ) -> Found {
     let named = Named::workload(Fields::new(&call.operation), &call.operation.name);
-    of_named(transport, call, named, wishes).await
+    of_named(transport, Asker::from(call), named, wishes).await
 }
 
-/// What an action on one object needs, all of it where the object is.
-async fn of_named(
+/// What is needed of one object, all of it where the object is.
+pub(crate) async fn of_named(
     transport: &Transport,
-    call: &Call,
+    asker: Asker<'_>,
     named: Result<Named, String>,
     wishes: impl FnOnce(&Resource) -> Vec<Wish<'_>>,
 ) -> Found {
     let named = named?;
-    let fields = Fields::new(&call.operation);
-    let kube = reach(transport, fields, &call.places, &call.folder, call.timeout).await;
+    let fields = Fields::new(asker.operation);
+    let kube = reach(transport, fields, asker.places, asker.folder, asker.timeout).await;
     let kube = kube.map_err(|(_, message)| message)?;
     let object = named.find(&kube).await.map_err(|error| error.message)?;
     let rights = wishes(&object.resource).into_iter().map(|(verb, group, resource)| Right {
@@ -168,23 +203,49 @@ async fn of_apply(transport: &Transport, call: &Call) -> Found {
                 namespace: namespace.clone(),
             }));
         }
+        // Its claims are named on the way back, and parted from it before it is deleted.
+        if !wanted.value["spec"]["volumeClaimTemplates"].is_null() {
+            let verbs = if claims::go(&wanted.value, When::Deleted) {
+                ["list", "patch"].as_slice()
+            } else {
+                &["list"]
+            };
+            rights.extend(verbs.iter().map(|verb| Right {
+                verb,
+                group: String::new(),
+                resource: "persistentvolumeclaims".to_owned(),
+                namespace: namespace.clone(),
+            }));
+        }
     }
     Ok((kube, rights))
 }
 
-/// Asks for the rights, and says how many there are; or which are missing, and what would grant them.
+/// Asks for the rights of an action, and says how many there are; or which are missing, and what would grant them.
 async fn answered(call: &Call, found: Found) -> Vec<Need> {
-    let place = call.operation.fields.get("cluster").and_then(Value::as_str).unwrap_or_default();
     let way = match call.key.direction {
         Direction::Forward => "",
         Direction::Compensation => "the way back of ",
     };
-    let what = format!("rights on cluster `{place}` for {way}step `{}`", call.key.step);
+    let Need { what, met } = need(Asker::from(call), found).await;
+    vec![Need { what: format!("{what} for {way}step `{}`", call.key.step), met }]
+}
+
+/// Asks for the rights of a check, where what it looks at is known already: a step may still have to make its kind.
+pub(crate) async fn needs_of(asker: Asker<'_>, found: Found) -> Vec<Need> {
+    match found {
+        Ok(found) => vec![need(asker, Ok(found)).await],
+        Err(_) => Vec::new(),
+    }
+}
+
+async fn need(asker: Asker<'_>, found: Found) -> Need {
+    let place = asker.operation.fields.get("cluster").and_then(Value::as_str).unwrap_or_default();
     let met = match asked(found).await {
         Ok(rights) => Ok(format!("all {rights} that are needed are there")),
-        Err(missing) => Err(shown(&missing, &call.redactor)),
+        Err(missing) => Err(shown(&missing, asker.redactor)),
     };
-    vec![Need { what, met }]
+    Need { what: format!("rights on cluster `{place}`"), met }
 }
 
 async fn asked(found: Found) -> Result<usize, String> {

@@ -77,6 +77,17 @@ impl Named {
         ))
     }
 
+    /// The pod that an operation names, or the workload that it belongs to.
+    ///
+    /// # Errors
+    /// As [`workload`](Self::workload).
+    pub(crate) fn of_pod(fields: Fields<'_>) -> Result<Self, String> {
+        match Self::read(fields, "pod", Some("Pod"))? {
+            Some(pod) => Ok(pod),
+            None => Self::workload(fields, &fields.name()),
+        }
+    }
+
     /// Equal for equal objects, without asking the cluster.
     pub(crate) fn shown(&self) -> String {
         match &self.namespace {
@@ -148,6 +159,27 @@ pub(crate) async fn pods(kube: &Kube, object: &Object, is: &Value) -> Result<Vec
     kube.list(&kube.resource("v1", "Pod").await?, &select).await
 }
 
+/// The pods of a workload that is not there any more, as long as they are: they still name what made them.
+///
+/// # Errors
+/// As of a request.
+pub(crate) async fn left_behind(kube: &Kube, object: &Object) -> Result<Vec<Value>, KubeError> {
+    let select = Select { namespace: object.namespace.clone(), ..Select::default() };
+    let mut all = kube.list(&kube.resource("v1", "Pod").await?, &select).await?;
+    all.retain(|pod| {
+        let kind = object.resource.kind.as_str();
+        let hash = pod["metadata"]["labels"]["pod-template-hash"].as_str().unwrap_or_default();
+        // A Deployment makes its pods by ReplicaSets, each called after it and the hash of a template.
+        let (kind, name) = match kind {
+            "Deployment" => ("ReplicaSet", format!("{}-{hash}", object.name)),
+            kind => (kind, object.name.clone()),
+        };
+        let mut owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        owners.any(|owner| owner["kind"] == kind && owner["name"] == name.as_str())
+    });
+    Ok(all)
+}
+
 /// A condition's status, if the object has it.
 pub(crate) fn condition<'a>(is: &'a Value, kind: &str) -> Option<&'a Value> {
     is["status"]["conditions"].as_array()?.iter().find(|one| one["type"] == kind)
@@ -163,43 +195,58 @@ pub(crate) fn is_going(is: &Value) -> bool {
     is["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// What a workload still lacks until it is rolled out; `None`: nothing.
-///
-/// The generation is compared before any count is read: a patch is answered with the counts of what was before
-/// (facts/components.md 1). Source of the rules: `kubectl rollout status` 1.36.
+/// What a workload still lacks until it is rolled out, with what its controller says of it; `None`: nothing.
 pub(crate) fn unready(is: &Value) -> Option<String> {
-    let count = |name: &str| is["status"][name].as_i64().unwrap_or(0);
-    let generation = is["metadata"]["generation"].as_i64().unwrap_or(0);
     if is_going(is) {
         return Some("it is being deleted".to_owned());
     }
-    if is["status"]["observedGeneration"].as_i64().unwrap_or(0) < generation {
-        return Some("its controller has not seen the last change yet".to_owned());
-    }
-    for (kind, status) in [("ReplicaFailure", "True"), ("Progressing", "False")] {
-        if let Some(one) = condition(is, kind).filter(|one| one["status"] == status) {
-            return Some(one["message"].as_str().unwrap_or(kind).to_owned());
-        }
-    }
-    let (wanted, updated, ready, all) = if is["kind"] == "DaemonSet" {
-        let wanted = count("desiredNumberScheduled");
-        (wanted, count("updatedNumberScheduled"), count("numberAvailable"), wanted)
-    } else {
-        let wanted = is["spec"]["replicas"].as_i64().unwrap_or(1);
-        let ready =
-            if is["kind"] == "StatefulSet" { count("readyReplicas") } else { count("availableReplicas") };
-        (wanted, count("updatedReplicas"), ready, count("replicas"))
+    let says = || {
+        [("ReplicaFailure", "True"), ("Progressing", "False")].into_iter().find_map(|(kind, status)| {
+            let one = condition(is, kind).filter(|one| one["status"] == status)?;
+            Some(one["message"].as_str().unwrap_or(kind).to_owned())
+        })
     };
-    if updated < wanted && (is["kind"] != "StatefulSet" || count("currentReplicas") < wanted) {
-        return Some(format!("{updated}/{wanted} pods are of the newest template"));
+    unseen(is).or_else(says).or_else(|| short_of(is))
+}
+
+/// Whether the last change is still to be seen by the object's controller. To be asked before any count or condition is
+/// read: a patch is answered with those of what was before (facts/components.md 1).
+pub(super) fn unseen(is: &Value) -> Option<String> {
+    let generation = is["metadata"]["generation"].as_i64().unwrap_or(0);
+    let seen = is["status"]["observedGeneration"].as_i64().unwrap_or(0);
+    (seen < generation).then(|| "its controller has not seen the last change yet".to_owned())
+}
+
+/// Which pods a workload still lacks. Source of the rules: `kubectl rollout status` 1.36,
+/// `polymorphichelpers/rollout_status.go`.
+pub(super) fn short_of(is: &Value) -> Option<String> {
+    let (spec, status) = (&is["spec"], &is["status"]);
+    let count = |name: &str| status[name].as_i64().unwrap_or(0);
+    let replicas = spec["replicas"].as_i64().unwrap_or(1);
+    let strategy = &spec["updateStrategy"];
+    let (wanted, mut newest, updated, ready, all) = match is["kind"].as_str() {
+        Some("DaemonSet") => {
+            let wanted = count("desiredNumberScheduled");
+            (wanted, wanted, count("updatedNumberScheduled"), count("numberAvailable"), wanted)
+        }
+        Some("StatefulSet") => {
+            // Below the partition pods keep the template that they have.
+            let newest = replicas - strategy["rollingUpdate"]["partition"].as_i64().unwrap_or(0);
+            (replicas, newest, count("updatedReplicas"), count("readyReplicas"), count("replicas"))
+        }
+        _ => (replicas, replicas, count("updatedReplicas"), count("availableReplicas"), count("replicas")),
+    };
+    if strategy["type"] == "OnDelete" {
+        // Somebody replaces them by hand, or nobody does.
+        newest = 0;
+    }
+    if updated < newest {
+        return Some(format!("{updated}/{newest} pods are of the newest template"));
     }
     if all > wanted {
-        return Some(format!("{} pods of an older template are still there", all - wanted));
+        return Some(format!("{} old pods are still there", all - wanted));
     }
-    if ready < wanted {
-        return Some(format!("{ready}/{wanted} pods ready"));
-    }
-    None
+    (ready < wanted).then(|| format!("{ready}/{wanted} pods ready"))
 }
 
 /// Why a pod does not run, in the words that people look up.
@@ -278,7 +325,7 @@ mod tests {
         for (key, value, words) in [
             ("observedGeneration", 1, "has not seen"),
             ("updatedReplicas", 1, "1/2 pods are of the newest"),
-            ("replicas", 3, "1 pods of an older"),
+            ("replicas", 3, "1 old pods are still there"),
             ("availableReplicas", 0, "0/2 pods ready"),
         ] {
             let mut status = done.clone();
@@ -289,5 +336,39 @@ mod tests {
         let mut status = done;
         status["conditions"] = json!([{ "type": "ReplicaFailure", "status": "True", "message": "RuntimeClass \"nvidia\" not found" }]);
         assert_eq!(unready(&object(status)).unwrap(), "RuntimeClass \"nvidia\" not found");
+    }
+
+    /// Statuses as the controllers of Kubernetes 1.36 write them.
+    #[test]
+    fn what_a_rollout_of_each_other_kind_lacks() {
+        let of = |kind: &str, spec: &Value, status: &Value| {
+            let mut status = status.clone();
+            status["observedGeneration"] = json!(2);
+            unready(&json!({ "kind": kind, "metadata": { "generation": 2 }, "spec": spec, "status": status }))
+        };
+        let set = json!({ "replicas": 2, "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } } });
+        let parted = json!({ "replicas": 2, "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } });
+        let by_hand = json!({ "replicas": 2, "updateStrategy": { "type": "OnDelete" } });
+        let daemon = json!({ "updateStrategy": { "type": "RollingUpdate" } });
+        let pods = |all: i64, current: i64, updated: i64, ready: i64| json!({ "replicas": all, "currentReplicas": current, "updatedReplicas": updated, "readyReplicas": ready });
+        let daemons = |updated: i64, available: i64| json!({ "desiredNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available });
+        for (kind, spec, status, words) in [
+            ("StatefulSet", &set, pods(2, 2, 2, 2), None),
+            // It has seen a new template, and all pods are still ready of the old one.
+            ("StatefulSet", &set, pods(2, 2, 0, 2), Some("0/2 pods are of the newest template")),
+            ("StatefulSet", &set, pods(2, 1, 1, 2), Some("1/2 pods are of the newest template")),
+            ("StatefulSet", &set, pods(2, 2, 2, 1), Some("1/2 pods ready")),
+            ("StatefulSet", &set, pods(3, 3, 3, 3), Some("1 old pods are still there")),
+            ("StatefulSet", &parted, pods(2, 1, 1, 2), None),
+            ("StatefulSet", &parted, pods(2, 2, 0, 2), Some("0/1 pods are of the newest template")),
+            ("StatefulSet", &by_hand, pods(2, 2, 0, 2), None),
+            ("StatefulSet", &by_hand, pods(2, 2, 0, 1), Some("1/2 pods ready")),
+            ("DaemonSet", &daemon, daemons(2, 2), None),
+            ("DaemonSet", &daemon, daemons(1, 2), Some("1/2 pods are of the newest template")),
+            ("DaemonSet", &daemon, daemons(2, 1), Some("1/2 pods ready")),
+            ("DaemonSet", &by_hand, daemons(0, 2), None),
+        ] {
+            assert_eq!(of(kind, spec, &status).as_deref(), words, "{kind} {status}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::cause::{self, Cause};
-use super::object::selector;
+use super::object::{condition, selector, short_of, unseen};
 use super::persist::{persist, together};
 use super::wanted::Wanted;
 use super::{current, order};
@@ -402,66 +402,40 @@ fn owned_by(object: &Value, uid: &str) -> bool {
     object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == uid)
 }
 
-/// How a workload stands, as `kubectl rollout status` tells it (kubectl 1.36, `polymorphichelpers/rollout_status.go`).
+/// How a workload stands.
 fn progress(is: &Value) -> Progress {
-    let (spec, status) = (&is["spec"], &is["status"]);
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    let generation = number(&is["metadata"]["generation"]);
-    let kind = is["kind"].as_str().unwrap_or_default();
-    if kind == "Pod" {
-        return match cause::of_pod(is) {
+    match is["kind"].as_str() {
+        Some("Pod") => match cause::of_pod(is) {
             None => Progress::Done,
             Some(_) => Progress::Waiting("not ready".to_owned()),
-        };
-    }
-    if kind == "Job" {
-        if cause::says(is, "Complete", "True").is_some() || spec["suspend"] == true {
-            return Progress::Done;
+        },
+        Some("Job") => of_job(is),
+        _ => {
+            if let Some(why) = unseen(is) {
+                return Progress::Waiting(why);
+            }
+            let progressing = condition(is, "Progressing");
+            if progressing.is_some_and(|one| one["reason"] == "ProgressDeadlineExceeded") {
+                let available = is["status"]["availableReplicas"].as_i64().unwrap_or(0);
+                let wanted = is["spec"]["replicas"].as_i64().unwrap_or(1);
+                let why = format!("{available}/{wanted} pods ready within its progressDeadlineSeconds");
+                return Progress::Failed(why);
+            }
+            short_of(is).map_or(Progress::Done, Progress::Waiting)
         }
-        if let Some(why) = cause::says(is, "Failed", "True") {
-            return Progress::Failed(why);
-        }
-        let wanted = spec["completions"].as_i64().unwrap_or(1);
-        return Progress::Waiting(format!("{}/{wanted} pods have ended", number(&status["succeeded"])));
     }
-    if number(&status["observedGeneration"]) < generation {
-        return Progress::Waiting("not looked at yet by its controller".to_owned());
+}
+
+fn of_job(is: &Value) -> Progress {
+    if cause::says(is, "Complete", "True").is_some() || is["spec"]["suspend"] == true {
+        return Progress::Done;
     }
-    if kind == "DaemonSet" {
-        let wanted = number(&status["desiredNumberScheduled"]);
-        let ready = number(&status["numberAvailable"]);
-        let done = number(&status["updatedNumberScheduled"]) >= wanted && ready >= wanted;
-        return if done { Progress::Done } else { Progress::Waiting(format!("{ready}/{wanted} pods ready")) };
+    if let Some(why) = cause::says(is, "Failed", "True") {
+        return Progress::Failed(why);
     }
-    let wanted = spec["replicas"].as_i64().unwrap_or(1);
-    let updated = number(&status["updatedReplicas"]);
-    if kind == "StatefulSet" {
-        let ready = number(&status["readyReplicas"]);
-        let by_hand = spec["updateStrategy"]["type"] == "OnDelete";
-        let done = ready >= wanted
-            && (by_hand || updated >= wanted || status["currentRevision"] == status["updateRevision"]);
-        return if done { Progress::Done } else { Progress::Waiting(format!("{ready}/{wanted} pods ready")) };
-    }
-    let available = number(&status["availableReplicas"]);
-    let reason = |kind: &str| {
-        let all = status["conditions"].as_array()?;
-        all.iter().find(|condition| condition["type"] == kind)?["reason"].as_str()
-    };
-    if reason("Progressing") == Some("ProgressDeadlineExceeded") {
-        return Progress::Failed(format!(
-            "{available}/{wanted} pods ready within its progressDeadlineSeconds"
-        ));
-    }
-    if updated < wanted || available < updated {
-        return Progress::Waiting(format!("{available}/{wanted} pods ready"));
-    }
-    if number(&status["replicas"]) > updated {
-        return Progress::Waiting(format!(
-            "{} old pods are still there",
-            number(&status["replicas"]) - updated
-        ));
-    }
-    Progress::Done
+    let wanted = is["spec"]["completions"].as_i64().unwrap_or(1);
+    let ended = is["status"]["succeeded"].as_i64().unwrap_or(0);
+    Progress::Waiting(format!("{ended}/{wanted} pods have ended"))
 }
 
 /// What later steps may use.
@@ -537,5 +511,47 @@ mod tests {
         let mut zero = deployment(7, 7, json!({ "conditions": [{ "type": "Available", "status": "True" }] }));
         zero["spec"]["replicas"] = json!(0);
         assert_eq!(progress(&zero), Progress::Done);
+    }
+
+    /// The counts of a StatefulSet and a DaemonSet are judged in `object`.
+    #[test]
+    fn what_else_is_waited_for_is_judged_in_its_own_way() {
+        let waiting = |why: &str| Progress::Waiting(why.to_owned());
+        let of = |kind: &str, spec: Value, status: Value| {
+            progress(
+                &json!({ "kind": kind, "metadata": { "generation": 1 }, "spec": spec, "status": status }),
+            )
+        };
+        let says = |kind: &str| json!({ "conditions": [{ "type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "it failed" }] });
+        for (kind, spec, status, wanted) in [
+            ("Job", json!({ "completions": 3 }), json!({ "succeeded": 2 }), waiting("2/3 pods have ended")),
+            ("Job", json!({}), json!({}), waiting("0/1 pods have ended")),
+            ("Job", json!({}), says("Complete"), Progress::Done),
+            ("Job", json!({ "suspend": true }), json!({}), Progress::Done),
+            (
+                "Job",
+                json!({}),
+                says("Failed"),
+                Progress::Failed("it failed (BackoffLimitExceeded)".to_owned()),
+            ),
+            ("Pod", json!({}), json!({ "phase": "Running" }), waiting("not ready")),
+            ("Pod", json!({}), says("Ready"), Progress::Done),
+            ("Pod", json!({}), json!({ "phase": "Succeeded" }), Progress::Done),
+            ("StatefulSet", json!({}), json!({}), waiting("its controller has not seen the last change yet")),
+            (
+                "StatefulSet",
+                json!({}),
+                json!({ "observedGeneration": 1, "updatedReplicas": 1 }),
+                waiting("0/1 pods ready"),
+            ),
+            (
+                "DaemonSet",
+                json!({}),
+                json!({ "observedGeneration": 1, "desiredNumberScheduled": 0 }),
+                Progress::Done,
+            ),
+        ] {
+            assert_eq!(of(kind, spec, status.clone()), wanted, "{kind} {status}");
+        }
     }
 }

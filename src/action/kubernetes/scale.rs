@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
 use super::MANAGER;
+use super::claims::{self, When};
 use super::object::{Named, reach};
 use super::settled::{acted, late, outcome_of, rolled_out, unreached, until};
 use crate::action::outcome::{refused, shown};
@@ -52,7 +53,16 @@ async fn scale(kube: &Kube, object: &Object, replicas: i64, call: &Call) -> Outc
         }
         Err(error) => return outcome_of(&error, call),
     };
-    if is["spec"]["replicas"].as_i64() != Some(replicas) {
+    let has = is["spec"]["replicas"].as_i64();
+    if has.is_some_and(|has| replicas < has) && claims::go(&is, When::Scaled) {
+        let message = format!(
+            "{} deletes the claims of the pods that it no longer has (`whenScaled: Delete`), and with them what users have \
+             stored: nothing was changed; let it say `Retain` first",
+            object.shown()
+        );
+        return refused(&message, &call.redactor);
+    }
+    if has != Some(replicas) {
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         if let Err(error) = kube.patch(object, Some("scale"), &patch, MANAGER).await {
             return outcome_of(&error, call);

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::apply::{Halt, Log};
+use super::object::is_going;
 use super::ownership::{self, Fields as Owned};
 use super::persist::{persist, together};
 use super::wanted::{self, Asked, Wanted};
-use super::{MANAGER, RUN, STEP, current, order};
+use super::{MANAGER, RUN, STEP, claims, current, order};
 use crate::action::fields::{Fields, OnStop};
 use crate::action::{Call, PreImage};
 use crate::plan::recorded::Operation;
@@ -29,7 +30,7 @@ use crate::transport::{
 const OBJECTS: &str = "objects";
 
 /// Attempts at an object that somebody else changes all the time.
-const STALE_MAX: usize = 20;
+pub(super) const STALE_MAX: usize = 20;
 
 /// One object as it was before. A stored form: fields may be added with a default, never removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +56,14 @@ pub(super) struct Back {
     pub(super) on_stop: OnStop,
     /// What the step applied, as far as that can be said: only to name fields that others have taken since.
     applied: BTreeMap<(String, Option<String>, String), Value>,
+}
+
+impl Back {
+    /// What the step applied of an object.
+    fn applied(&self, object: &Object) -> Option<&Value> {
+        let key = |namespace| (object.resource.kind.clone(), namespace, object.name.clone());
+        self.applied.get(&key(object.namespace.clone())).or_else(|| self.applied.get(&key(None)))
+    }
 }
 
 impl Was {
@@ -186,12 +195,37 @@ pub(super) async fn taken_back(
             return Err(halt);
         }
     }
+    kept.extend(claims_left(&kube, &back, &kept, &log).await.map_err(halted)?);
     kept.sort();
+    kept.dedup();
     left.sort();
     let mut outputs = Map::new();
     outputs.insert("kept".to_owned(), json!(kept));
     outputs.insert("left".to_owned(), json!(left));
     Ok(outputs)
+}
+
+/// The claims that StatefulSets of ours have left behind.
+async fn claims_left(kube: &Kube, back: &Back, kept: &[String], log: &Log) -> Result<Vec<String>, KubeError> {
+    let mut names = Vec::new();
+    for was in back.objects.iter().filter(|was| was.kind == "StatefulSet" && was.before.is_none()) {
+        let object = was.object();
+        let Some(applied) = back.applied(&object).filter(|_| !kept.contains(&object.shown())) else {
+            continue;
+        };
+        let all = match claims::of(kube, &object, applied).await {
+            Err(error) if error.is_forbidden() => continue,
+            all => all?,
+        };
+        for claim in all {
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            let name = claim["metadata"]["name"].as_str().unwrap_or_default();
+            let name = format!("PersistentVolumeClaim {namespace}/{name}");
+            log.say(&format!("{name} is kept: it holds data"));
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 async fn one(
@@ -237,6 +271,9 @@ async fn created(kube: &Kube, call: &Call, back: &Back, object: &Object, is: &Va
     if namespace && let Some(held) = held(kube, &object.name).await.map_err(|error| Halt::of(&error, true))? {
         return Ok(Became::Kept(format!("it holds {held}")));
     }
+    if object.resource.group == "apps" && object.resource.kind == "StatefulSet" {
+        claims::part(kube, object, is, call).await?;
+    }
     let uid = is["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
     persist(kube, || kube.delete(object, Some(&uid), Propagation::Foreground))
         .await
@@ -247,18 +284,30 @@ async fn created(kube: &Kube, call: &Call, back: &Back, object: &Object, is: &Va
 
 /// Waits until an object is gone.
 async fn gone(kube: &Kube, object: &Object, uid: &str, call: &Call) -> Result<(), Halt> {
+    awaited(kube, object, call, |is| {
+        let is = is.filter(|is| is["metadata"]["uid"] == uid)?;
+        let held = is["metadata"]["finalizers"].as_array().into_iter().flatten();
+        let held: Vec<&str> = held.filter_map(Value::as_str).collect();
+        Some(match held.is_empty() {
+            true => "is still being deleted".to_owned(),
+            false => format!("is still being deleted; it waits for {}", held.join(", ")),
+        })
+    })
+    .await
+}
+
+/// Waits until an object, which may be gone, lacks nothing.
+pub(super) async fn awaited(
+    kube: &Kube,
+    object: &Object,
+    call: &Call,
+    lacks: impl Fn(Option<&Value>) -> Option<String>,
+) -> Result<(), Halt> {
     let mut pause = Duration::from_millis(50);
     loop {
         let is = persist(kube, || kube.get(object)).await.map_err(|error| Halt::of(&error, true))?;
-        let Some(is) = is.filter(|is| is["metadata"]["uid"] == uid) else { return Ok(()) };
-        let waits = match is["metadata"]["finalizers"].as_array() {
-            Some(finalizers) => {
-                let names: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
-                format!("; it waits for {}", names.join(", "))
-            }
-            None => String::new(),
-        };
-        let message = format!("{} is still being deleted{waits}", object.shown());
+        let Some(why) = lacks(is.as_ref()) else { return Ok(()) };
+        let message = format!("{} {why}", object.shown());
         if kube.left() <= pause + Duration::from_millis(500) {
             return Err(Halt::Failed(FailureClass::Transient, message));
         }
@@ -268,42 +317,51 @@ async fn gone(kube: &Kube, object: &Object, uid: &str, call: &Call) -> Result<()
     }
 }
 
-/// What is in a namespace that must not go with it: data, and what others have put there.
+/// What is in a namespace that must not go with it: data, and what others have put there, of whatever kind.
 async fn held(kube: &Kube, namespace: &str) -> Result<Option<String>, KubeError> {
-    const KINDS: &[(&str, &str)] = &[
-        ("v1", "PersistentVolumeClaim"),
-        ("apps/v1", "Deployment"),
-        ("apps/v1", "StatefulSet"),
-        ("apps/v1", "DaemonSet"),
-        ("batch/v1", "Job"),
-        ("batch/v1", "CronJob"),
-        ("v1", "Service"),
-        ("v1", "ConfigMap"),
-        ("v1", "Secret"),
-        ("v1", "Pod"),
-    ];
-    for (api_version, kind) in KINDS {
-        let resource = kube.resource(api_version, kind).await?;
-        let select = Select { namespace: Some(namespace.to_owned()), ..Select::default() };
-        let all = match persist(kube, || kube.list(&resource, &select)).await {
+    let mut kinds = kube.in_namespaces().await?;
+    kinds.retain(|kind| !is_bookkeeping(kind));
+    // Of several reasons the weightiest is told.
+    kinds.sort_by_key(|kind| !order::holds_data(kind));
+    let select = Select { namespace: Some(namespace.to_owned()), ..Select::default() };
+    let lists = kinds.iter().map(|kind| persist(kube, || kube.list(kind, &select)).boxed()).collect();
+    for (kind, all) in kinds.iter().zip(together(lists).await) {
+        let all = match all {
             // What cannot be seen is not deleted.
             Err(error) if error.is_forbidden() => {
-                return Ok(Some(format!("what this account may not see: {kind}")));
+                return Ok(Some(format!("what this account may not see: {}", kind.kind)));
             }
+            // Its definition has gone meanwhile.
+            Err(error) if error.is_not_found() => continue,
             other => other?,
         };
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         // What the cluster itself puts into every namespace, and what is on its way out.
         let theirs = |object: &&Value| {
-            name(object) != "kube-root-ca.crt"
-                && object["type"] != "kubernetes.io/service-account-token"
-                && object["metadata"]["deletionTimestamp"].is_null()
+            let everywhere = match (kind.group.as_str(), kind.kind.as_str()) {
+                ("", "ConfigMap") => name(object) == "kube-root-ca.crt",
+                ("", "ServiceAccount") => name(object) == "default",
+                ("", "Secret") => object["type"] == "kubernetes.io/service-account-token",
+                _ => false,
+            };
+            !everywhere && !is_going(object)
         };
         if let Some(found) = all.iter().find(theirs) {
-            return Ok(Some(format!("{kind} {}", name(found))));
+            return Ok(Some(format!("{} {}", kind.kind, name(found))));
         }
     }
     Ok(None)
+}
+
+/// What controllers write for themselves, and go on writing for a moment when all else is gone.
+fn is_bookkeeping(kind: &Resource) -> bool {
+    matches!(
+        (kind.group.as_str(), kind.kind.as_str()),
+        ("" | "events.k8s.io", "Event")
+            | ("", "Endpoints")
+            | ("discovery.k8s.io", "EndpointSlice")
+            | ("coordination.k8s.io", "Lease")
+    )
 }
 
 /// Gives fields and their owners back.
@@ -315,8 +373,7 @@ async fn given_back(
     is: Value,
 ) -> Result<Became, Halt> {
     let lost = ownership::owned(&is, MANAGER);
-    let key = (object.resource.kind.clone(), object.namespace.clone(), object.name.clone());
-    let touched = back.applied.get(&key).map(|applied| touched(&is, applied)).unwrap_or_default();
+    let touched = back.applied(object).map(|applied| touched(&is, applied)).unwrap_or_default();
     let (mut is, mut changed) = (is, false);
     for _ in 0..STALE_MAX {
         let (wanted, left) = ownership::restored(&is, before, MANAGER, &touched);
@@ -363,7 +420,7 @@ async fn again(kube: &Kube, object: &Object) -> Result<Option<Value>, Halt> {
     persist(kube, || kube.get(object)).await.map_err(|error| Halt::of(&error, true))
 }
 
-fn named(object: &Object, error: &KubeError) -> Halt {
+pub(super) fn named(object: &Object, error: &KubeError) -> Halt {
     match Halt::of(error, true) {
         Halt::Failed(class, message) => Halt::Failed(class, format!("{}: {message}", object.shown())),
         cut @ Halt::Cut(..) => cut,

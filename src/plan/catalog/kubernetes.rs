@@ -225,7 +225,8 @@ const DELETE_DATA: Field = Field {
         "delete_data",
         FieldType::Bool,
         "The object may be one that holds what users have stored: a PersistentVolumeClaim, PersistentVolume, Namespace or \
-         CustomResourceDefinition. What was stored does not come back.",
+         CustomResourceDefinition, or a StatefulSet that takes its claims along (`whenDeleted: Delete`). What was stored does \
+         not come back.",
     )
 };
 const REPLICAS: Field =
@@ -233,7 +234,8 @@ const REPLICAS: Field =
 const REPLICAS_LOOK: Field = field(
     "replicas",
     FieldType::UpTo(10_000),
-    "It has exactly so many pods, all of them ready; pods on their way out count, because they still run.",
+    "It has exactly so many pods, all of them ready; pods on their way out count, because they still run. With 0 it need not \
+     be there itself.",
 );
 const CONTAINER: Field = field(
     "container",

@@ -2,6 +2,7 @@
 //!
 //! One request for each root where the server has aggregated discovery (since 1.27); else one per group and version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -79,6 +80,20 @@ impl Kube {
         let all = self.kinds(true).await?;
         let message = format!("cluster `{}` serves no kind `{word}`", self.name());
         all.iter().find(fits).cloned().ok_or(KubeError { why: Why::Access, message })
+    }
+
+    /// Every kind whose objects live in namespaces and can be listed and deleted, each in one version. Asks anew, because a
+    /// step may just have made one.
+    ///
+    /// # Errors
+    /// As of a request.
+    pub(crate) async fn in_namespaces(&self) -> Result<Vec<Resource>, KubeError> {
+        let mut known = BTreeSet::new();
+        let can = |resource: &Resource, verb: &str| resource.verbs.iter().any(|one| one == verb);
+        let mut all = self.kinds(true).await?.to_vec();
+        all.retain(|one| one.namespaced && can(one, "list") && can(one, "delete"));
+        all.retain(|one| known.insert((one.group.clone(), one.plural.clone())));
+        Ok(all)
     }
 
     fn no_kind(&self, api_version: &str, kind: &str, all: &[Resource]) -> KubeError {

@@ -21,6 +21,11 @@ pub(crate) struct Right {
 }
 
 impl Right {
+    /// One of the core group in the whole cluster.
+    pub(crate) fn of_all(verb: &'static str, resource: &str) -> Self {
+        Self { verb, group: String::new(), resource: resource.to_owned(), namespace: None }
+    }
+
     /// A rule that grants it.
     pub(crate) fn rule(&self) -> String {
         let Self { verb, group, resource, namespace } = self;
