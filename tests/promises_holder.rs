@@ -109,6 +109,57 @@ fn whoever_drives_a_run_has_its_state_at_hand() {
     going.end().expect(0);
 }
 
+/// A plan as above, whose second step holds `door`.
+fn at_the_door(lab: &Lab, name: &str) {
+    let door = format!(
+        "[resources.door]\nowners = [\"{name}\"]\n\
+                        gone.{name} = [{{ check = \"command\", argv = [\"true\"] }}]\n[[step]]"
+    );
+    let takes = format!("id = \"slow\"\ntakes = {{ door = \"{name}\" }}");
+    lab.plan(name, &plan(name).replacen("[[step]]", &door, 1).replace("id = \"slow\"", &takes));
+}
+
+#[test]
+fn what_another_run_holds_is_waited_for() {
+    let lab = Lab::new();
+    for name in ["p", "q"] {
+        at_the_door(&lab, name);
+    }
+    let first = lab.start("apply p/p.toml");
+    lab.wait_for("began-p");
+    let second = lab.start("apply p/q.toml");
+    let waits = "waits for `door`, which run `p-1` holds";
+    until("the second waits", || lab.run("status q").out.contains(waits));
+    go(&lab, "q");
+    assert_eq!(lab.seen("log"), "first-p\nfirst-q\n");
+    go(&lab, "p");
+    first.end().expect(0);
+    second.end().expect(0).says(waits);
+    assert_eq!(lab.seen("log"), "first-p\nfirst-q\nslow-p\nslow-q\n");
+}
+
+#[test]
+fn what_a_run_holds_that_nobody_drives_is_known_from_the_journal() {
+    let lab = Lab::new();
+    let leaves = "[[step]]\nid = \"leave\"\napprove = \"Leave?\"\nfrees = { door = \"p\" }\ncompensate = \"nothing\"\n\
+                  forward = { action = \"command\", argv = [\"true\"] }\n";
+    ["p", "q"].iter().for_each(|name| at_the_door(&lab, name));
+    ["p", "q"].iter().for_each(|name| go(&lab, name));
+    lab.plan("p", &format!("{}{leaves}", std::fs::read_to_string(lab.path("p/p.toml")).unwrap()));
+    lab.expect(4, "apply p/p.toml");
+    let waits = "waits for `door`, which run `p-1` holds";
+    // Who waits for nothing says why it ends, and so does who looks afterwards.
+    lab.expect(4, "apply p/q.toml --no-wait").says(waits);
+    lab.expect(0, "status q").says(waits);
+    let second = lab.start("apply p/q.toml");
+    until("it waits", || second.err().contains(waits) || second.out().contains(waits));
+    assert_eq!(lab.seen("log"), "first-p\nslow-p\nfirst-q\n");
+    // A person ends the first one, which nobody drives.
+    lab.expect(0, "cancel p");
+    second.end().expect(0);
+    assert_eq!(lab.seen("log"), "first-p\nslow-p\nfirst-q\nslow-q\n");
+}
+
 #[test]
 fn a_second_terminal_cancels_and_the_first_one_ends() {
     let lab = Lab::new();

@@ -59,7 +59,12 @@ fn after(previous: Option<&StepEvent>) -> Option<StepEvent> {
         StepEvent::Rejected { .. } => {
             StepEvent::GoneLooked { resource: evil(), owner: evil(), answers: answers() }
         }
-        StepEvent::GoneLooked { .. } => StepEvent::PreImageTaken { pre_image: Value::String(evil()) },
+        StepEvent::GoneLooked { .. } => StepEvent::HeldElsewhere {
+            resource: evil(),
+            by_run: "other-1".to_owned().try_into().unwrap(),
+            owner: evil(),
+        },
+        StepEvent::HeldElsewhere { .. } => StepEvent::PreImageTaken { pre_image: Value::String(evil()) },
         StepEvent::PreImageTaken { .. } => StepEvent::Started { direction, attempt },
         StepEvent::Started { .. } => {
             StepEvent::Acted { direction, attempt, outputs: outputs(), trace: full_trace() }

@@ -6,9 +6,6 @@ use super::session::Session;
 use crate::plan;
 use crate::report::exit;
 
-/// What `--json` writes, as it is committed; `tests/report_kinds.rs` holds every kind of object to it.
-const EVENTS: &str = include_str!("../../schema/events.schema.json");
-
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:\n  \
     runner schema > plan.schema.json\n  \
@@ -33,7 +30,7 @@ enum Which {
 pub(super) fn run(session: &Session, args: &SchemaArgs) -> u8 {
     match args.which {
         Which::Plan => session.document("schema", &plan::schema_text()),
-        Which::Events => session.document("schema", EVENTS),
+        Which::Events => session.document("schema", crate::report::EVENTS_SCHEMA),
     }
     exit::COMPLETE
 }

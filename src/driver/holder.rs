@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OnceCell, watch};
 
 use super::clock::{Clock, SystemClock};
 use super::history::{self, HistoryError};
+use super::holdings::Holdings;
 use super::record::{RecordError, record};
 use super::run::{DriveError, Observer, Parts, Patience, Rest, RunHandle, RunTask, WishError};
 use super::seal::Keys;
@@ -153,6 +154,9 @@ pub struct Holder {
     stopping: std::sync::atomic::AtomicBool,
     /// The exit code that goes with what stopped the process; 0: nothing that it is known of.
     stopped_by: std::sync::atomic::AtomicU8,
+    /// What its runs hold of exclusive resources; read from the journal before one that has some is driven.
+    holdings: Arc<Holdings>,
+    holdings_read: OnceCell<()>,
     /// Makes an observer for every run that is taken on; there is one when runs live here whoever waits for them.
     serving: Option<serving::Watchers>,
 }
@@ -180,6 +184,8 @@ impl Holder {
             active: Mutex::new(BTreeMap::new()),
             stopping: std::sync::atomic::AtomicBool::new(false),
             stopped_by: std::sync::atomic::AtomicU8::new(0),
+            holdings: Arc::new(Holdings::default()),
+            holdings_read: OnceCell::new(),
             serving: None,
         }
     }
@@ -239,12 +245,15 @@ impl Holder {
                 self.open(definition, &submission.by).await?
             }
         };
+        let amended = submission.wishes.iter().find_map(|wish| match wish {
+            Command::Amend { definition, .. } => Some(&**definition),
+            _ => None,
+        });
+        let definition = amended.unwrap_or(&state.definition);
+        if !definition.resources.is_empty() {
+            self.holdings_read.get_or_try_init(|| self.read_holdings()).await?;
+        }
         if let Some(watchers) = &self.serving {
-            let amended = submission.wishes.iter().find_map(|wish| match wish {
-                Command::Amend { definition, .. } => Some(&**definition),
-                _ => None,
-            });
-            let definition = amended.unwrap_or(&state.definition);
             self.settle_in(definition, &mut submission.secrets, &submission.terms)?;
             submission.patience = Patience::Everything;
             observers.push(watchers.watch());
@@ -263,6 +272,7 @@ impl Holder {
             cwd: submission.cwd,
             patience: submission.patience,
             tails,
+            holdings: Arc::clone(&self.holdings),
             observers,
         };
         let (task, handle) = RunTask::new(state, parts)?;
@@ -285,6 +295,20 @@ impl Holder {
         }
         active.insert(run.clone(), Active { handle, definition, ended });
         Ok(Submitted { run, attached: false })
+    }
+
+    /// Reads what the runs of the journal hold of exclusive resources. Before this no run that has some is driven here,
+    /// so that each is as the journal has it.
+    async fn read_holdings(&self) -> Result<(), HistoryError> {
+        let heads = self.log.runs().await.map_err(HistoryError::Journal)?;
+        for run in heads.into_iter().filter(|head| head.last_seq > 0).map(|head| head.run) {
+            match history::state(&*self.log, &self.bodies, &run).await {
+                Ok(state) => self.holdings.settle(&state),
+                // Nobody can drive it, nor end it: others would wait for ever.
+                Err(error) => tracing::warn!(%run, %error, "what this run holds is not known"),
+            }
+        }
+        Ok(())
     }
 
     /// Whether nothing has happened since.
@@ -351,6 +375,7 @@ impl Holder {
         let mut state = history::state(&*self.log, &self.bodies, run).await?;
         let events = saga::command(&state, command, by)?;
         record(&self.log, &self.bodies, &mut state, events).await?;
+        self.holdings.settle(&state);
         drop(active);
         Ok(state)
     }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::codec::{self, CodecError};
+use super::holdings::Holdings;
 use super::log::Log;
 use super::render::Renderer;
 use super::seal::Keys;
@@ -233,6 +234,8 @@ pub struct Parts<W, L, C> {
     pub patience: Patience,
     /// Good samples of soaks that a process before has kept beside the journal.
     pub tails: Tails,
+    /// What the runs of the journal hold of exclusive resources.
+    pub holdings: Arc<Holdings>,
     /// Who is told of events.
     pub observers: Vec<Box<dyn Observer>>,
 }
@@ -253,6 +256,9 @@ pub struct RunTask<W, L, C> {
     wake: Option<Instant>,
     /// When something lapses that waits for a person: nobody stays for that.
     lapse: Option<Instant>,
+    /// Tells that another run has let go of something, which matters as long as this one waits for that.
+    freed: watch::Receiver<()>,
+    waits_for_run: bool,
     checkpointed: u64,
     /// The run was taken on, and nothing was started that would need that on record.
     unrecorded: Option<What>,
@@ -281,6 +287,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         }
         let handle = RunHandle { inbox: sender.clone(), seq: follow };
         let tails = std::mem::take(&mut parts.tails);
+        let freed = parts.holdings.freed();
         let task = Self {
             checkpointed: state.seq,
             unrecorded: None,
@@ -299,6 +306,8 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             decided: Instant::now(),
             wake: None,
             lapse: None,
+            freed,
+            waits_for_run: false,
         };
         Ok((task, handle))
     }
@@ -360,6 +369,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     self.take(message).await?;
                 }
                 () = sleep => self.step(Vec::new(), Vec::new()).await?,
+                _ = self.freed.changed(), if self.waits_for_run => self.step(Vec::new(), Vec::new()).await?,
                 _ = tick.tick(), if seconds => {
                     self.tick();
                 }
@@ -464,6 +474,21 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         now: &saga::Moment,
         all: &mut saga::Advance,
     ) -> Result<(), DriveError> {
+        let holdings = Arc::clone(&self.parts.holdings);
+        let deciding = holdings.deciding();
+        self.freed.mark_unchanged();
+        self.session.elsewhere = deciding.elsewhere(&self.state.run);
+        self.decide(received, now, all)?;
+        deciding.decided(&self.state);
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        received: Vec<What>,
+        now: &saga::Moment,
+        all: &mut saga::Advance,
+    ) -> Result<(), DriveError> {
         // Nothing new starts from the moment on in which a person stops the process.
         self.session.stopping |= self.parts.stop.is_fired();
         self.decided = Instant::now();
@@ -476,7 +501,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 (self.state, self.session) = (state, session);
                 all.append.extend(more.append);
                 all.start.extend(more.start);
-                all.wake_ms = more.wake_ms;
+                (all.wake_ms, all.waits_for_run) = (more.wake_ms, more.waits_for_run);
                 return Ok(());
             }
             // Something begins: from here on it is on record who does it.
@@ -487,12 +512,14 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         all.append.extend(more.append);
         all.start.extend(more.start);
         (all.wake_ms, all.lapse_ms) = (more.wake_ms, more.lapse_ms);
+        all.waits_for_run = more.waits_for_run;
         Ok(())
     }
 
     /// The barrier: events first, everything else after.
     async fn commit(&mut self, all: saga::Advance, answers: Answers) -> Result<(), DriveError> {
-        let saga::Advance { append, start, wake_ms, lapse_ms } = all;
+        let saga::Advance { append, start, wake_ms, lapse_ms, waits_for_run } = all;
+        self.waits_for_run = waits_for_run;
         if let Some(first) = append.first() {
             let mut bodies = Vec::with_capacity(append.len());
             for event in &append {
@@ -507,6 +534,7 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 false => log.append(run, first.seq, bodies),
             };
             appended.await.map_err(DriveError::Journal)?;
+            self.parts.holdings.settle(&self.state);
             if !Arc::ptr_eq(&self.definition_seq, &self.state.definition) {
                 self.definition_seq = Arc::clone(&self.state.definition);
                 self.renderer.load_files(&self.state.definition).map_err(DriveError::Files)?;

@@ -67,6 +67,9 @@ pub use why::{why_json, why_text};
 /// How pages look: the web page, and the report.
 pub const STYLE: &str = include_str!("page.css");
 
+/// What `--json` writes, as it is committed; `tests/report_kinds.rs` holds every kind of object to it.
+pub const EVENTS_SCHEMA: &str = include_str!("../../schema/events.schema.json");
+
 /// Something that shows a run while it happens.
 pub trait Reporter {
     /// Shows `event`, after it was folded into `state`.
@@ -175,6 +178,7 @@ impl Traces {
             | StepEvent::ApprovalVoided { .. }
             | StepEvent::Rejected { .. }
             | StepEvent::GoneLooked { .. }
+            | StepEvent::HeldElsewhere { .. }
             | StepEvent::PreImageTaken { .. }
             | StepEvent::ProvedOver { .. }
             | StepEvent::Settled { .. }

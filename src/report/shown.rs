@@ -118,6 +118,8 @@ struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    by_run: Option<&'a crate::plan::RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<bool>,
@@ -265,6 +267,7 @@ fn name(what: &What) -> &'static str {
             StepEvent::ApprovalVoided { .. } => "approval_voided",
             StepEvent::Rejected { .. } => "rejected",
             StepEvent::GoneLooked { .. } => "gone_looked",
+            StepEvent::HeldElsewhere { .. } => "held_elsewhere",
             StepEvent::PreImageTaken { .. } => "pre_image_taken",
             StepEvent::Started { .. } => "started",
             StepEvent::Acted { .. } => "acted",
@@ -352,6 +355,9 @@ fn step_fields(is: &StepEvent) -> Fields<'_> {
         }
         StepEvent::GoneLooked { resource, owner, answers: seen } => {
             Fields { resource: Some(resource), owner: Some(owner), answers: answers(seen), ..none }
+        }
+        StepEvent::HeldElsewhere { resource, by_run, owner } => {
+            Fields { resource: Some(resource), by_run: Some(by_run), owner: Some(owner), ..none }
         }
         // What it holds may be secret, and is the step's own business.
         StepEvent::PreImageTaken { pre_image: _ } => none,

@@ -9,6 +9,22 @@ use crate::plan::recorded::{Soak, Step};
 use crate::saga::{Answer, Course, Soaking, Stamp, State, Status, StepState, Tail, Verdict};
 use jiff::tz::TimeZone;
 
+/// What is said of a step that another run keeps waiting.
+pub(super) fn held_elsewhere(resource: &str, run: &crate::plan::RunId) -> String {
+    format!("waits for `{resource}`, which run `{run}` holds")
+}
+
+/// The other run that a step waits for, in words.
+fn elsewhere(found: &StepState) -> Option<String> {
+    found.door.elsewhere.first_key_value().map(|(resource, held)| held_elsewhere(resource, &held.run))
+}
+
+/// What keeps a compensation waiting that is to come.
+fn back_elsewhere(state: &State, found: &StepState) -> Option<String> {
+    let back = state.end.is_none() && matches!(state.course, Course::Back(_));
+    elsewhere(found).filter(|_| back).map(|why| format!("its way back {why}"))
+}
+
 /// An answer in words: `absent (status 502)`.
 pub(super) fn shape(answer: &Answer) -> String {
     if answer.reason.is_empty() {
@@ -75,6 +91,9 @@ pub(super) fn detail(state: &State, place: usize, now: &Stamp) -> String {
         (Some(from), Some(to)) => duration(to.since_ms(&from)),
         (None, _) | (_, None) => String::new(),
     };
+    if let Some(why) = back_elsewhere(state, found) {
+        return guard::line(&why);
+    }
     let last = || found.trouble.as_ref().map_or_else(String::new, |why| format!("; last: {why}"));
     let text = match &found.status {
         Status::Pending => pending(state, place, now),
@@ -157,6 +176,9 @@ pub(super) fn detail_of_soak(step: &Step, found: &StepState, now: Option<&Stamp>
 
 /// Whether something happens at the step now, or it waits for a person or a time: then it has a bar.
 pub(super) fn in_motion(state: &State, place: usize, now: &Stamp) -> bool {
+    if back_elsewhere(state, &state.steps[place]).is_some() {
+        return true;
+    }
     match &state.steps[place].status {
         Status::AwaitingApproval => asks(state),
         Status::Running { .. }
@@ -288,6 +310,9 @@ fn door(state: &State, place: usize, now: &Stamp) -> Option<String> {
         let holders = state.holders.get(resource);
         if let Some(other) = holders.and_then(|holders| holders.iter().find(|holder| *holder != owner)) {
             return Some(format!("waits for `{resource}`, held by `{other}`"));
+        }
+        if let Some(held) = found.door.elsewhere.get(resource) {
+            return Some(held_elsewhere(resource, &held.run));
         }
         let mut gone = found.door.gone.get(resource).into_iter().flatten();
         if let Some((other, seen)) = gone.find(|(_, seen)| seen.answer.verdict != Verdict::Holds) {

@@ -3,7 +3,7 @@
 use super::Tone;
 use super::guard;
 use super::human::{count, duration};
-use super::step::{attempt_of, shape, summary, troubles};
+use super::step::{attempt_of, held_elsewhere, shape, summary, troubles};
 use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Step};
 use crate::saga::{
@@ -247,6 +247,9 @@ fn step_line(step: &Step, found: &StepState, id: &StepId, is: &StepEvent, event:
                 format!("waits until owner `{owner}` lets go of `{resource}`: {}", troubles(answers)),
             ),
         },
+        StepEvent::HeldElsewhere { resource, by_run, .. } => {
+            Line::normal(Tone::Warn, "resource", held_elsewhere(resource, by_run))
+        }
         // What it holds may be secret and is nobody's news.
         StepEvent::PreImageTaken { .. } => Line::detail("pre_image", "recorded what was there before"),
         StepEvent::Started { direction: Direction::Forward, attempt } => {

@@ -1,13 +1,14 @@
-//! Exclusive resources seen from outside a run: what a step that is to come would wait for, and whose result a later
-//! step has undone on purpose. Pure, and decides nothing.
+//! Exclusive resources seen from outside a run: what it holds, what a step that is to come would wait for, and whose
+//! result a later step has undone on purpose. Pure, and decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::state::{State, Status};
-use crate::plan::StepId;
+use super::outcome::Direction;
+use super::state::{State, Status, StepState};
 use crate::plan::graph::Graph;
+use crate::plan::{RunId, StepId};
 
 /// An exclusive resource that a step would take, and what it would wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,6 +72,55 @@ pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Cl
         }
     }
     found
+}
+
+/// By resource the runs that hold it, each with the owner that it holds it for.
+pub type Holders = BTreeMap<String, BTreeMap<RunId, String>>;
+
+/// What a run holds against every other one, with the owner that it holds it for: what a step has taken, or a
+/// compensation taken back, from the intent on, until it has let go or the run is over. What the plan says of the
+/// start (`held_at_start`) is what it expects to find; that binds nobody else.
+pub fn held(state: &State) -> BTreeMap<String, String> {
+    let mut held = BTreeMap::new();
+    if state.end.is_some() {
+        return held;
+    }
+    for (step, found) in state.definition.steps.iter().zip(&state.steps) {
+        let taken = step.takes.iter().filter(|_| has_taken(found));
+        let taken_back = step.frees.iter().filter(|_| takes_back(found));
+        for (resource, owner) in taken.chain(taken_back) {
+            if state.holders.get(resource).is_some_and(|holders| holders.contains(owner)) {
+                held.insert(resource.clone(), owner.clone());
+            }
+        }
+    }
+    held
+}
+
+fn has_taken(found: &StepState) -> bool {
+    found.owned || !matches!(found.status, Status::Pending | Status::AwaitingApproval | Status::Skipped)
+}
+
+/// Whether its compensation has begun, and nothing came after.
+fn takes_back(found: &StepState) -> bool {
+    match &found.status {
+        Status::Compensating { .. }
+        | Status::CompensationRetrying { .. }
+        | Status::UndoingCheck { .. }
+        | Status::Compensated
+        | Status::CompensationFailed { .. } => true,
+        Status::Interrupted(cut) => cut.direction == Direction::Compensation,
+        Status::Pending
+        | Status::AwaitingApproval
+        | Status::Running { .. }
+        | Status::Retrying { .. }
+        | Status::Verifying(_)
+        | Status::Soaking(_)
+        | Status::Done
+        | Status::Satisfied
+        | Status::Skipped
+        | Status::Failed { .. } => false,
+    }
 }
 
 /// The finished steps whose result a later finished step of the run has undone on purpose, with that step, as far as

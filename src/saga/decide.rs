@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::claims::Holders;
 use super::event::{StepEvent, What};
 use super::memory::Memory;
 use super::outcome::Direction;
@@ -133,6 +134,8 @@ pub struct Session {
     /// Looks in flight that were started before the world or the plan changed under them: their answers are
     /// dropped, and it is looked again.
     pub outdated: BTreeSet<Ask>,
+    /// What other runs of the journal hold of exclusive resources: told anew before each decision.
+    pub elsewhere: Holders,
     /// A person stops the process: nothing new starts.
     pub stopping: bool,
 }
@@ -159,6 +162,8 @@ pub struct Decision {
     /// Decide again after this many milliseconds as well, if somebody is still there: what waits for a person lapses
     /// then. Nobody waits for it.
     pub lapse_ms: Option<u64>,
+    /// Something waits for what another run holds: decide again when one has let go.
+    pub waits_for_run: bool,
 }
 
 impl Decision {

@@ -7,7 +7,7 @@ use super::decide::{Ask, Decision, POLL_MS, Session, unknown_pause};
 use super::event::{ASSUMED, StepEvent};
 use super::outcome::{Direction, Verdict};
 use super::settle::SETTLE_MS;
-use super::state::{GateState, Request, Seen, State, Status, StepState};
+use super::state::{Elsewhere, GateState, Request, Seen, State, Status, StepState};
 use super::time::{Moment, Stamp};
 use super::{has_probe, takes_pre_image};
 use crate::plan::WindowState;
@@ -132,8 +132,8 @@ pub(super) enum Free {
     Never(String),
 }
 
-/// Whether every other owner of what this direction needs has let go and is seen to be gone; looks at what is
-/// not known.
+/// Whether no other run holds what this direction needs, and every other owner of it has let go and is seen to be
+/// gone; looks at what is not known.
 pub(super) fn resources_free(
     state: &State,
     session: &Session,
@@ -152,6 +152,17 @@ pub(super) fn resources_free(
     }
     let mut free = Free::Yes;
     for (name, owner) in wanted {
+        if let Some((run, by)) = session.elsewhere.get(name).and_then(BTreeMap::first_key_value) {
+            // Nothing of this run can make it let go. Said once, and again when yet another one has it.
+            decision.waits_for_run = true;
+            free = Free::NotYet;
+            let held = Elsewhere { run: run.clone(), owner: by.clone() };
+            if found.door.elsewhere.get(name) != Some(&held) {
+                let (resource, Elsewhere { run: by_run, owner }) = (name.clone(), held);
+                decision.append(step, StepEvent::HeldElsewhere { resource, by_run, owner });
+            }
+            continue;
+        }
         let nobody = BTreeSet::new();
         let holders = state.holders.get(name).unwrap_or(&nobody);
         let none = BTreeMap::new();

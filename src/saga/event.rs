@@ -15,7 +15,7 @@ use crate::plan::recorded::Definition;
 use crate::plan::{RunId, StepId};
 
 /// The version of events that this binary writes. It reads this one and every older one.
-pub const EVENT_VERSION: u32 = 2;
+pub const EVENT_VERSION: u32 = 3;
 
 /// One fact about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -231,6 +231,15 @@ pub enum StepEvent {
         owner: String,
         /// What was seen.
         answers: Vec<Answer>,
+    },
+    /// The step waits for a resource that another run holds.
+    HeldElsewhere {
+        /// The resource.
+        resource: String,
+        /// The other run.
+        by_run: RunId,
+        /// The owner that it holds it for.
+        owner: String,
     },
     /// What was there before the first attempt.
     PreImageTaken {

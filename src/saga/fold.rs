@@ -13,7 +13,8 @@ use super::outcome::{CutCause, Direction, Verdict};
 use super::settle::{SETTLE_MS, by_the_world};
 use super::soak::Soaking;
 use super::state::{
-    Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
+    Back, Course, Door, Elsewhere, End, GateState, Interrupted, Request, Said, Seen, State, Status,
+    StepState, Verifying,
 };
 use super::time::{Stamp, Wait};
 use crate::plan::StepId;
@@ -193,6 +194,7 @@ fn run_event(state: &mut State, event: &Event) -> bool {
             }
             state.cancelling = false;
             state.paused = false;
+            state.steps.iter_mut().for_each(|step| step.door.elsewhere.clear());
             state.course = Course::Back(Back {
                 to: to.clone(),
                 parallel: (*parallel).max(1),
@@ -318,6 +320,7 @@ fn resume(state: &mut State, terms: &Terms, at: Stamp, taken_over: bool) {
             step.door.probe = None;
             step.door.gone.clear();
         }
+        step.door.elsewhere.clear();
     }
 }
 
@@ -486,6 +489,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             let since = step.door.probe.as_ref().and_then(|seen| seen.unknown_since);
             let unknown_since = (answer.verdict == Verdict::Unknown).then(|| since.unwrap_or(at));
             step.door.probe = Some(Seen { answer: answer.clone(), at, unknown_since });
+            step.door.elsewhere.clear();
         }
         (StepEvent::Satisfied { outputs }, Status::Pending) => {
             step.outputs = Some(outputs.clone());
@@ -546,11 +550,16 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             let worst = super::worst(answers);
             let gone = worst.verdict == Verdict::Holds;
             let seen = Seen { answer: worst, at, unknown_since: None };
+            step.door.elsewhere.remove(resource);
             step.door.gone.entry(resource.clone()).or_default().insert(owner.clone(), seen);
             if gone {
                 // Its step was left out because somebody else had ended it.
                 let_go(state, &BTreeMap::from([(resource.clone(), owner.clone())]));
             }
+        }
+        (StepEvent::HeldElsewhere { resource, by_run, owner }, _) => {
+            let held = Elsewhere { run: by_run.clone(), owner: owner.clone() };
+            step.door.elsewhere.insert(resource.clone(), held);
         }
         (StepEvent::PreImageTaken { pre_image }, Status::Pending) if step.pre_image.is_none() => {
             step.pre_image = Some(pre_image.clone());
@@ -559,6 +568,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
             StepEvent::Started { direction: Direction::Forward, attempt },
             Status::Pending | Status::Retrying { .. },
         ) if *attempt == step.attempts + 1 => {
+            step.door.elsewhere.clear();
             step.attempts = *attempt;
             step.owned = true;
             step.started = event.seq;
@@ -575,6 +585,7 @@ fn step_event(state: &mut State, place: usize, is: &StepEvent, event: &Event) ->
                 // Going back has a budget of its own.
                 (step.spent, step.cuts) = (0, 0);
             }
+            step.door.elsewhere.clear();
             step.compensations = *attempt;
             step.started_at = Some(at);
             step.ended_at = None;

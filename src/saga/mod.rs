@@ -26,7 +26,7 @@ mod survey;
 mod time;
 mod watch;
 
-pub use claims::{Claim, Other, undone_on_purpose};
+pub use claims::{Claim, Holders, Other, held, undone_on_purpose};
 pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
 pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Taken, Terms, What};
@@ -41,7 +41,8 @@ pub use receive::{Reply, receive, unsaved};
 pub use soak::{Sample, Soaking, Stand, Tail};
 pub use standing::{Question, Standing, questions, reached, standing};
 pub use state::{
-    Back, Course, Door, End, GateState, Interrupted, Request, Said, Seen, State, Status, StepState, Verifying,
+    Back, Course, Door, Elsewhere, End, GateState, Interrupted, Request, Said, Seen, State, Status,
+    StepState, Verifying,
 };
 pub use survey::{Finding, Glance, Purpose, described, inverse_described, place};
 pub use time::{Moment, Stamp, Wait, backoff_ms};
@@ -94,6 +95,8 @@ pub struct Advance {
     /// Decide again after this many milliseconds as well, if somebody is still there: what waits for a person lapses
     /// then. Nobody waits for it.
     pub lapse_ms: Option<u64>,
+    /// Something waits for what another run holds: decide again when one has let go.
+    pub waits_for_run: bool,
 }
 
 /// Folds what was received, then decides until there is nothing more to append.
@@ -112,7 +115,7 @@ pub fn advance(
     let mut all = Advance::default();
     record(state, session, received, now, &mut all.append)?;
     loop {
-        let Decision { append, start, wake_ms, lapse_ms } = decide(state, session, now);
+        let Decision { append, start, wake_ms, lapse_ms, waits_for_run } = decide(state, session, now);
         for start in &start {
             session.in_flight.insert(start.ask.clone());
             if let Ask::Sample(step) = &start.ask {
@@ -120,7 +123,7 @@ pub fn advance(
             }
         }
         all.start.extend(start);
-        (all.wake_ms, all.lapse_ms) = (wake_ms, lapse_ms);
+        (all.wake_ms, all.lapse_ms, all.waits_for_run) = (wake_ms, lapse_ms, waits_for_run);
         if append.is_empty() {
             if !state.index.failed.is_empty() || !matches!(state.course, Course::Forward) {
                 // A failure in a later pass stops the looks at doors of the passes before it.
@@ -188,6 +191,7 @@ fn forget(session: &mut Session, what: &What) {
         StepEvent::VerifyLooked { .. }
         | StepEvent::UndoneLooked { .. }
         | StepEvent::GoneLooked { .. }
+        | StepEvent::HeldElsewhere { .. }
         | StepEvent::Probed { .. }
         | StepEvent::SoakSampled { .. } => {}
         _ => {

@@ -159,10 +159,22 @@ pub struct Door {
     pub gate: GateState,
     /// By resource and owner: whether the owner was seen to have let go.
     pub gone: BTreeMap<String, BTreeMap<String, Seen>>,
+    /// By resource: the other run that it waits for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, Elsewhere>,
     /// What `-y` approved became void before the gate opened, since the run was taken on: from then on only a person opens it,
     /// or the same question would be asked and answered for ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wavered: bool,
+}
+
+/// Another run that holds a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The run.
+    pub run: RunId,
+    /// The owner that it holds it for.
+    pub owner: String,
 }
 
 /// An answer and when it was given.

@@ -939,6 +939,7 @@ impl Lab {
             cwd: None,
             patience: process.patience,
             tails: self.log.tails(),
+            holdings: Arc::default(),
             observers,
         };
         let token = {

@@ -329,6 +329,7 @@ impl Check {
             | StepEvent::Approved { .. }
             | StepEvent::Rejected { .. }
             | StepEvent::GoneLooked { .. }
+            | StepEvent::HeldElsewhere { .. }
             | StepEvent::Cut { .. }
             | StepEvent::VerifyLooked { .. }
             | StepEvent::SoakSaved { .. }

@@ -7,7 +7,7 @@ use runner::plan::recorded::{Compensate, OnFailure};
 use runner::saga::{
     Answer, Ask, Command, Course, CutCause, Direction, Event, FailureClass, Moment, Outcome, Refusal, Reply,
     Session, Settlement, Stamp, Standing, Start, State, Status, StepEvent, Terms, Trace, Verdict, What,
-    advance, command, decide, fold, open, receive, standing, unsaved,
+    advance, command, decide, fold, held as held_by, open, receive, standing, unsaved,
 };
 
 use super::plans::{Case, Kind, case, handover, id, step};
@@ -246,6 +246,41 @@ fn two_that_want_one_resource_do_not_start_in_one_pass() {
     let hand = Hand::new(&case);
     assert_eq!(hand.acts(), 1);
     assert_eq!(hand.state.holders["r"].len(), 1);
+}
+
+#[test]
+fn what_another_run_holds_is_waited_for_and_said_once() {
+    let mut case = chain(2);
+    case.plan.steps[1].takes = BTreeMap::from([("r".to_owned(), "new".to_owned())]);
+    case.plan.resources = handover(false).plan.resources;
+    case.plan.resources.get_mut("r").unwrap().held_at_start = None;
+    let mut hand = Hand::new(&case);
+    let told = |hand: &Hand, run: &RunId| {
+        let tells = |what: &&What| matches!(what, What::Step { is: StepEvent::HeldElsewhere { by_run, .. }, .. } if by_run == run);
+        hand.events.iter().filter(tells).count()
+    };
+    // Another run of the same plan counts like any other, and so does an owner of the same name.
+    for number in [7, 8] {
+        let other = RunId::new(case.plan.name.clone(), number);
+        let held = BTreeMap::from([(other.clone(), "new".to_owned())]);
+        hand.session.elsewhere = BTreeMap::from([("r".to_owned(), held)]);
+        match number {
+            7 => hand.act(0, acted()),
+            _ => hand.take(Vec::new()),
+        }
+        hand.take(Vec::new());
+        assert!(matches!(hand.status(1), Status::Pending), "{:?}", hand.status(1));
+        assert_eq!(told(&hand, &other), 1);
+        assert!(held_by(&hand.state).is_empty());
+    }
+    hand.session.elsewhere.clear();
+    hand.take(Vec::new());
+    assert!(matches!(hand.status(1), Status::Running { .. }), "{:?}", hand.status(1));
+    assert_eq!(held_by(&hand.state), BTreeMap::from([("r".to_owned(), "new".to_owned())]));
+    // What is over holds nothing.
+    hand.act(1, acted());
+    assert_eq!(standing(&hand.state), Standing::Complete);
+    assert!(held_by(&hand.state).is_empty());
 }
 
 #[test]

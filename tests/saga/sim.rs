@@ -372,7 +372,7 @@ impl<'a> Sim<'a> {
     /// Folds, decides, appends and starts; or crashes in between.
     fn step(&mut self, received: Vec<What>) {
         let now = moment(self.at);
-        let Advance { append, start, wake_ms, lapse_ms } =
+        let Advance { append, start, wake_ms, lapse_ms, waits_for_run } =
             match advance(&mut self.state, &mut self.session, received, &now) {
                 Ok(all) => all,
                 Err(illegal) => panic!("legal: {illegal}"),
@@ -382,6 +382,7 @@ impl<'a> Sim<'a> {
         assert_eq!(again, decide(&self.state, &self.session, &now), "decide_is_deterministic");
         assert!(again.append.is_empty() && again.start.is_empty(), "decide_at_rest: {again:?}");
         assert_eq!((again.wake_ms, again.lapse_ms), (wake_ms, lapse_ms), "decide_at_rest");
+        assert!(!waits_for_run, "there is no other run");
         let crash = match self.meddling && !append.is_empty() {
             true => self.choose.pick(append.len() + 2, 1),
             false => 0,

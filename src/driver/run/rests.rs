@@ -75,11 +75,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             }
             return true;
         }
+        // Another run lets go sooner or later, driven here or by what a person says of it.
+        let comes = self.wake.is_some() || needed.waits_for_run;
         match self.parts.patience {
             Patience::Nothing => false,
-            Patience::Timers => self.wake.is_some(),
-            Patience::Gates => self.wake.is_some() || !self.state.paused && self.is_asked(),
-            Patience::Everything => self.wake.is_some() || self.state.paused || self.is_asked(),
+            Patience::Timers => comes,
+            Patience::Gates => comes || !self.state.paused && self.is_asked(),
+            Patience::Everything => comes || self.state.paused || self.is_asked(),
         }
     }
 

@@ -139,6 +139,7 @@ fn table() -> Vec<(StepEvent, bool, &'static str)> {
     };
     let answer = Answer::new(Verdict::Absent, "");
     let reason = String::new;
+    let other_run = || RunId::new(PlanName::new("other").unwrap(), 1);
     let everywhere = "pending awaiting running retrying verifying soaking done satisfied skipped failed cut over \
                       attention compensating back-cut back-over back-retrying undoing compensated back-failed";
     let undoable = "pending awaiting retrying verifying done skipped failed over back-retrying";
@@ -155,6 +156,11 @@ fn table() -> Vec<(StepEvent, bool, &'static str)> {
         (StepEvent::Rejected { request: 6, by: reason(), note: reason() }, false, ""),
         (
             StepEvent::GoneLooked { resource: reason(), owner: reason(), answers: answers() },
+            false,
+            everywhere,
+        ),
+        (
+            StepEvent::HeldElsewhere { resource: reason(), by_run: other_run(), owner: reason() },
             false,
             everywhere,
         ),
