@@ -201,7 +201,7 @@ fn steps_told(story: &Story, parts: &mut Vec<Part>) {
         let rows = looks.into_iter().flatten().flat_map(|look| {
             look.answers.iter().map(|answer| vec![look.what.to_owned(), time_shown(&look.at), shape(answer)])
         });
-        parts.push(Part::Table(vec!["check", "last look", "what was seen"], rows.collect()));
+        parts.push(Part::Table(vec!["check", "first and last look", "what was seen"], rows.collect()));
         if let Some(outputs) = found.outputs.as_ref().filter(|outputs| !outputs.is_empty()) {
             parts.push(Part::Table(vec!["output", "value"], outputs.iter().flat_map(told).collect()));
         }

@@ -37,7 +37,7 @@ pub struct Story {
     pub left_out: usize,
     /// Each step's attempts, oldest first.
     pub attempts: BTreeMap<StepId, Vec<Attempt>>,
-    /// Each step's last look at its checks: which, what was seen, and when.
+    /// Each step's first and last look at its checks: which, what was seen, and when.
     pub looks: BTreeMap<StepId, Vec<Looked>>,
     /// Who was asked what, on which evidence, and what was answered.
     pub approvals: Vec<Approval>,
@@ -255,7 +255,11 @@ impl Story {
             return;
         }
         let looks = self.looks.entry(step.clone()).or_default();
-        looks.retain(|look| look.what != what);
+        // The first one says what was found, the last one what came of it.
+        let same = looks.iter().enumerate().filter(|(_, look)| look.what == what);
+        if let Some((place, _)) = same.skip(1).last() {
+            looks.remove(place);
+        }
         looks.push(Looked { what, at, answers: answers.to_vec() });
     }
 
