@@ -95,7 +95,7 @@ async fn the_whole_move_is_made_from_the_page() {
     let variables = simulated.variables().replace(" = ", "=").replace('"', "");
     browser.write("#plan-frigate textarea", variables.trim());
     browser.write("#plan-frigate input[name=by]", "ann");
-    browser.click("#plan-frigate button");
+    browser.click("#plan-frigate button.yes");
     until("it is begun", || !serve.standing("frigate-1").is_empty());
     browser.says("frigate-1");
     // From here on the page says what there is to do, and somebody clicks.

@@ -11,7 +11,7 @@ mod browser;
 
 use std::path::PathBuf;
 
-use browser::Browser;
+use browser::{Browser, Key};
 use serve_support::{Serve, until};
 use worlds_support::House;
 
@@ -126,6 +126,9 @@ return axe.run(document, { resultTypes: ["violations"] }).then((found) => found.
   .map((v) => v.id + ": " + v.help + ": " + v.nodes.map((n) => n.html.slice(0, 120)).join(" | ")));
 "#;
 
+/// Where the focus is: the name of a field, the text of a button.
+const FOCUS: &str = "const at = document.activeElement; return at.name || at.innerText";
+
 struct Look<'a> {
     browser: &'a Browser,
     name: &'static str,
@@ -166,15 +169,23 @@ fn the_whole_way(browser: &Browser, axe: Option<&str>, name: &'static str, size:
     browser.write("#plan-move textarea", "place = attic");
     browser.write("#plan-move input[name=by]", "ann");
     look.fit("1-begin");
-    browser.click("#plan-move button");
+    browser.click("#plan-move button.yes");
 
     browser.says("Switch everybody to attic?");
     assert_eq!(browser.script("return document.title"), "move-1 is open, waits for you");
     browser.click("#step-announce summary");
     browser.says("<script>document.title='owned'</script> attic");
     look.fit("2-asks");
+    // A key hit by accident approves nothing; who means it goes on to the button, with the keyboard alone.
     browser.write("#questions input[name=note]", "seen it");
-    browser.click("#questions button.yes");
+    browser.press(Key::Enter);
+    browser.write("#questions input[name=by]", "ann");
+    browser.press(Key::Enter);
+    assert_eq!(serve.step("move-1", "switch"), "awaiting_approval", "Enter in a field approved");
+    assert_eq!(browser.script(FOCUS), "by");
+    browser.press(Key::Tab);
+    assert_eq!(browser.script(FOCUS), "Approve");
+    browser.press(Key::Enter);
 
     // From here on nobody loads the page again: it is told.
     browser.says("healthy;");
@@ -197,7 +208,10 @@ fn the_whole_way(browser: &Browser, axe: Option<&str>, name: &'static str, size:
     browser.says("Undone, in this order");
     look.fit("5-sure");
     browser.write("input[name=by]", "ann");
-    browser.click("button.sure");
+    browser.press(Key::Enter);
+    assert_eq!(serve.standing("move-1"), "halted", "Enter in a field began the rollback");
+    browser.press(Key::Tab);
+    browser.press(Key::Enter);
     browser.says("is rolled back: everything that this run did is undone");
     look.fit("6-back");
     assert_eq!(serve.standing("move-1"), "rolled_back");
@@ -246,13 +260,45 @@ fn three_days(browser: &Browser, axe: Option<&str>) {
     browser.size(1280, 1000, false);
     browser.go(&format!("http://{}/", serve.address));
     browser.click("#plan-days summary");
-    browser.click("#plan-days button");
+    browser.click("#plan-days button.yes");
     browser.says("days-1 is complete");
     browser.says("3 d of 3 d healthy; ");
     browser.says(" 3 bad");
     assert_eq!(browser.script("return document.querySelectorAll('svg.chart').length"), 1);
     assert!(browser.script("return document.querySelectorAll('.mark.bad').length").as_u64().unwrap() >= 1);
     look.fit("chart");
+}
+
+/// Enter in a field presses the first button that submits: no form that changes a run may have one that does something.
+#[test]
+fn enter_in_a_field_changes_nothing() {
+    let house = House::new();
+    house.plan("move", MOVE);
+    let cut = "[[step]]\nid = \"it\"\ntimeout = \"100ms\"\ncompensate = \"nothing\"\n\
+               forward = { action = \"command\", argv = [\"sleep\", \"60\"] }\n";
+    house.plan("cut", cut);
+    let serve = Serve::start(house.runner(&["serve", "--plans", "plans"])).ready();
+    for plan in ["move", "cut"] {
+        assert_eq!(serve.post("/api/v1/runs", &serde_json::json!({ "plan": plan })).status, 201);
+    }
+    until("it asks", || serve.step("move-1", "switch") == "awaiting_approval");
+    until("it needs somebody", || serve.standing("cut-1") == "needs_attention");
+    for (path, word) in [
+        ("/", "/begin"),
+        ("/runs/move-1", "/say/approve"),
+        ("/runs/cut-1", "/say/resolve"),
+        ("/runs/move-1/sure/rollback", "/say/rollback"),
+    ] {
+        let page = serve.get(path).body;
+        let forms = page.split("<form").skip(1).map(|rest| rest.split("</form>").next().unwrap());
+        let asks = |form: &&str| form.contains("<input type=\"text\"") && form.contains("method=\"post\"");
+        let asking: Vec<&str> = forms.filter(asks).collect();
+        assert!(asking.iter().any(|form| form.contains(word)), "{path} has no form for {word}: {page}");
+        for form in asking {
+            let first = form.split("<button").nth(1).unwrap().split('>').next().unwrap();
+            assert!(first.contains("disabled") && first.contains("hidden"), "{path}: {form}");
+        }
+    }
 }
 
 #[test]

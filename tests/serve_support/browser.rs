@@ -26,6 +26,12 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
+/// A key that does something (WebDriver, section 17.4.2).
+pub enum Key {
+    Enter,
+    Tab,
+}
+
 impl Browser {
     /// Starts one, without a window; nothing where there is none.
     pub fn start() -> Option<Self> {
@@ -162,6 +168,18 @@ impl Browser {
     pub fn write(&self, css: &str, text: &str) {
         let element = self.find(css);
         self.of("POST", &format!("/element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Presses a key, where the focus is.
+    #[track_caller]
+    pub fn press(&self, key: Key) {
+        let key = match key {
+            Key::Enter => "\u{e007}",
+            Key::Tab => "\u{e004}",
+        };
+        let strokes = [json!({ "type": "keyDown", "value": key }), json!({ "type": "keyUp", "value": key })];
+        let keyboard = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] });
+        self.of("POST", "/actions", &keyboard);
     }
 
     /// Writes what is seen to a file.

@@ -33,6 +33,11 @@ impl Judge<'_> {
         self.at(self.schema, value, "")
     }
 
+    /// `Ok` when the value is what this part of the schema says.
+    pub fn fits(&self, part: &Value, value: &Value) -> Result<(), String> {
+        self.at(part, value, "")
+    }
+
     fn at(&self, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
         let rules = match schema {
             Value::Bool(true) => return Ok(()),
@@ -60,8 +65,9 @@ impl Judge<'_> {
         let number = || rule.as_u64().unwrap() as usize;
         Ok(match keyword {
             "$ref" => {
-                let name = rule.as_str().unwrap().trim_start_matches("#/$defs/");
-                self.at(&self.schema["$defs"][name], value, at)?;
+                let place = rule.as_str().unwrap().trim_start_matches('#');
+                let part = self.schema.pointer(place).unwrap_or_else(|| panic!("nothing at {rule}"));
+                self.at(part, value, at)?;
                 true
             }
             "type" => {

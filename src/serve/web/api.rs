@@ -83,9 +83,23 @@ pub(super) async fn metrics(State(service): App) -> Response {
     }
 }
 
+/// The document of the API, whole: the objects that it names are described by the schema of what `--json` writes.
+pub(super) fn document() -> String {
+    let objects = report::EVENTS_SCHEMA.replace("#/$defs/", "#/components/schemas/");
+    let parts = [include_str!("openapi.json"), objects.as_str()].map(serde_json::from_str::<Value>);
+    // Both are part of the binary, and a test reads them.
+    let [Ok(mut document), Ok(mut objects)] = parts else { return String::new() };
+    if let (Some(schemas), Some(objects)) =
+        (document["components"]["schemas"].as_object_mut(), objects["$defs"].as_object_mut())
+    {
+        schemas.append(objects);
+    }
+    document.to_string()
+}
+
 pub(super) async fn openapi() -> Response {
-    let document = include_str!("openapi.json");
-    ([("content-type", "application/json")], document).into_response()
+    static DOCUMENT: std::sync::LazyLock<String> = std::sync::LazyLock::new(document);
+    ([("content-type", "application/json")], DOCUMENT.as_str()).into_response()
 }
 
 pub(super) async fn runs(State(service): App) -> Result<Json<Value>, Problem> {

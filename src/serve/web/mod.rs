@@ -23,12 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -49,7 +50,10 @@ use service::{Problem, Service};
 /// The longest body of a request, in bytes: notes, names and variables.
 const BODY_MAX: usize = 64 * 1024;
 
-/// How long a request may take to be read and answered; who follows is answered at once and then told for ever.
+/// How long the body of a request may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request may take to be answered; who follows is answered at once and then told for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a request waits for its turn.
@@ -144,42 +148,29 @@ impl Web {
     }
 }
 
-/// Every path of the API, for the document and its test.
-#[cfg(test)]
-const API: [&str; 14] = [
-    "/api/v1/live",
-    "/api/v1/plans",
-    "/api/v1/runs",
-    "/api/v1/runs/{run}",
-    "/api/v1/runs/{run}/events",
-    "/api/v1/runs/{run}/follow",
-    "/api/v1/runs/{run}/live",
-    "/api/v1/runs/{run}/rollback",
-    "/api/v1/runs/{run}/steps/{step}",
-    "/api/v1/runs/{run}/{word}",
-    "/healthz",
-    "/metrics",
-    "/openapi.json",
-    "/readyz",
-];
+/// The API: every path that the document describes, and who answers there.
+fn described() -> [(&'static str, MethodRouter<Arc<Service>>); 14] {
+    [
+        ("/api/v1/live", get(api::live)),
+        ("/api/v1/plans", get(api::plans)),
+        ("/api/v1/runs", get(api::runs).post(api::begin)),
+        ("/api/v1/runs/{run}", get(api::run)),
+        ("/api/v1/runs/{run}/events", get(api::events)),
+        ("/api/v1/runs/{run}/follow", get(api::follow)),
+        ("/api/v1/runs/{run}/live", get(api::live_run)),
+        ("/api/v1/runs/{run}/rollback", get(api::way_back).post(api::say_rollback)),
+        ("/api/v1/runs/{run}/steps/{step}", get(api::why)),
+        ("/api/v1/runs/{run}/{word}", post(api::say)),
+        ("/healthz", get(api::healthz)),
+        ("/metrics", get(api::metrics)),
+        ("/openapi.json", get(api::openapi)),
+        ("/readyz", get(api::readyz)),
+    ]
+}
 
 fn router(service: &Arc<Service>) -> Router {
-    Router::new()
-        .route("/api/v1/live", get(api::live))
-        .route("/api/v1/plans", get(api::plans))
-        .route("/api/v1/runs", get(api::runs).post(api::begin))
-        .route("/api/v1/runs/{run}", get(api::run))
-        .route("/api/v1/runs/{run}/events", get(api::events))
-        .route("/api/v1/runs/{run}/follow", get(api::follow))
-        .route("/api/v1/runs/{run}/live", get(api::live_run))
-        .route("/api/v1/runs/{run}/rollback", get(api::way_back).post(api::say_rollback))
-        .route("/api/v1/runs/{run}/steps/{step}", get(api::why))
-        .route("/api/v1/runs/{run}/{word}", post(api::say))
-        .route("/healthz", get(api::healthz))
-        .route("/metrics", get(api::metrics))
-        .route("/openapi.json", get(api::openapi))
-        .route("/readyz", get(api::readyz))
-        .route("/", get(pages::runs))
+    let api = described().into_iter().fold(Router::new(), |all, (path, answers)| all.route(path, answers));
+    api.route("/", get(pages::runs))
         .route("/begin", post(pages::begin))
         .route("/icon.svg", get(pages::icon))
         .route("/login", get(pages::login_page).post(pages::login))
@@ -193,7 +184,6 @@ fn router(service: &Arc<Service>) -> Router {
         .route("/runs/{run}/steps/{step}/log/{place}", get(pages::log))
         .route("/runs/{run}/sure/{word}", get(pages::sure))
         .fallback(nothing)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(service), every))
         .with_state(Arc::clone(service))
 }
@@ -256,9 +246,17 @@ fn admitted(
 }
 
 async fn in_turn(service: &Arc<Service>, request: Request, next: Next, path: &str) -> Response {
+    // Who speaks slowly keeps nobody waiting: a turn begins when everything is said.
+    let request = match whole(request).await {
+        Ok(request) => request,
+        Err((status, why)) => return api::failure(status, &why),
+    };
     // A service manager asks these, and has to be answered whatever else is asked.
     let first = matches!(path, "/healthz" | "/readyz");
-    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&service.requests).acquire_owned());
+    // Everybody may try a token, and who guesses is answered slowly.
+    let signs_in = path == "/login" && request.method() == Method::POST;
+    let turns = if signs_in { &service.logins } else { &service.requests };
+    let turn = tokio::time::timeout(TURN_TIMEOUT, Arc::clone(turns).acquire_owned());
     let turn = if first { None } else { Some(turn.await) };
     if matches!(turn, Some(Err(_) | Ok(Err(_)))) {
         let mut answer =
@@ -268,6 +266,19 @@ async fn in_turn(service: &Arc<Service>, request: Request, next: Next, path: &st
     }
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
     answer.unwrap_or_else(|_| api::failure(StatusCode::REQUEST_TIMEOUT, "the request took too long"))
+}
+
+/// The request with its whole body, or what is wrong with that.
+async fn whole(request: Request) -> Result<Request, (StatusCode, String)> {
+    let (head, body) = request.into_parts();
+    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(body)) => Ok(Request::from_parts(head, Body::from(body))),
+        Ok(Err(_)) => {
+            let why = format!("the body is longer than {BODY_MAX} bytes, or it broke off");
+            Err((StatusCode::PAYLOAD_TOO_LARGE, why))
+        }
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not come in time".to_owned())),
+    }
 }
 
 /// What a browser may do with what it gets: nothing from elsewhere, no script but ours, no frame, no guess at types.
@@ -290,11 +301,11 @@ mod tests {
 
     #[test]
     fn the_document_has_every_path_of_the_api_and_no_other() {
-        let document: serde_json::Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&api::document()).unwrap();
         let mut paths: Vec<&str> =
             document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
         paths.sort_unstable();
-        assert_eq!(paths, API);
+        assert_eq!(paths, described().map(|(path, _)| path));
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(super) const FOLLOWERS_MAX: usize = 256;
 /// Requests that are answered at once; more wait their turn, and not for long.
 pub(super) const REQUESTS_MAX: usize = 32;
 
+/// Sign-ins that are judged at once; they have no other place.
+const LOGINS_MAX: usize = 4;
+
 /// How long the journal may take to say that it is there.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,7 @@ pub(super) struct Service {
     pub(super) templates: Templates,
     pub(super) followers: Arc<Semaphore>,
     pub(super) requests: Arc<Semaphore>,
+    pub(super) logins: Arc<Semaphore>,
     plans: Option<Box<dyn Plans>>,
     folder: PathBuf,
     ready: AtomicBool,
@@ -139,6 +143,7 @@ impl Service {
             templates: Templates::new(),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            logins: Arc::new(Semaphore::new(LOGINS_MAX)),
             plans,
             folder,
             ready: AtomicBool::new(false),
