@@ -3,7 +3,13 @@
 //! `fantoccini` brings `webdriver`, which is under the MPL, and `thirtyfour` crates under the Zlib licence: neither is
 //! among the licences that may come in.
 
-#![allow(unreachable_pub, missing_docs, clippy::unwrap_used, reason = "support of a test")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "shared by several test binaries"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
