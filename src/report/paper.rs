@@ -17,7 +17,7 @@ use super::step::{detail, shape, summary};
 use super::story::{Story, time_shown, value_shown};
 use super::{STYLE, guard};
 use crate::plan::recorded::{Compensate, Step};
-use crate::saga::{Direction, Stamp, described, standing};
+use crate::saga::{Direction, Stamp, described, inverse_described, standing};
 
 /// What is written.
 #[derive(Clone, Copy)]
@@ -46,10 +46,7 @@ enum Part {
 
 fn how_undone(step: &Step) -> String {
     match &step.compensate {
-        Compensate::Inverse => {
-            let name = step.forward.as_ref().map_or("", |forward| forward.name.as_str());
-            format!("{name}: its own inverse")
-        }
+        Compensate::Inverse => inverse_described(step),
         Compensate::Nothing => "nothing to undo".to_owned(),
         Compensate::Action(operation) => guard::line(&described(operation)),
         Compensate::Irreversible(why) => guard::line(&format!("cannot be undone: {why}")),
