@@ -2,7 +2,7 @@
 //!
 //! The binary serves a journal, the runs are begun over HTTP, and then nobody asks it anything for two rounds of samples.
 //! Its processor time and resident memory are read from `/proc`. The samples of all runs keep the distance in which they
-//! were begun, so that a round is spread over as long as the beginning took. `RUNNER_BENCH_BINARY` measures another
+//! were begun, so that a round is spread over as long as the beginning took. `RUNNER_BENCH_BIN` measures another
 //! binary, `RUNNER_BENCH_RUNS` another number of runs.
 
 #![expect(
@@ -47,7 +47,7 @@ impl Drop for Service {
 
 impl Service {
     fn start(folder: &std::path::Path) -> Self {
-        let binary = std::env::var("RUNNER_BENCH_BINARY");
+        let binary = std::env::var("RUNNER_BENCH_BIN");
         let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_runner")));
         command.args(["serve", "--listen", "127.0.0.1:0", "--plans", "plans", "--state", "state"]);
         command.current_dir(folder).env("XDG_RUNTIME_DIR", folder.join("run")).env_remove("RUNNER_STATE");

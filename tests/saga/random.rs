@@ -56,5 +56,5 @@ fn random_small_plans() {
 
 #[test]
 fn random_large_plans() {
-    many("random plans of up to 60 steps", 2_000_000, 120, 60);
+    many("random plans of up to 60 steps", 2_000_000, 40, 60);
 }
