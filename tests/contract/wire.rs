@@ -142,7 +142,9 @@ fn messages(
                 while !answered.load(Ordering::SeqCst) && Instant::now() < until {
                     std::thread::sleep(Duration::from_millis(1));
                 }
-                inner.state.lock().unwrap().reached = true;
+                let mut state = inner.state.lock().unwrap();
+                // Healed meanwhile, because nobody waited for that answer: it is not the next point's.
+                state.reached |= state.halted && state.waits.is_some();
                 return;
             }
             // What is cut says nothing any more, and does not end by itself.
