@@ -331,7 +331,8 @@ async fn secrets_are_in_no_log_and_no_command_line() {
     }
     fs::write(&go, "").unwrap();
     let (_, message, trace) = failed(running.await.unwrap());
-    assert_eq!(message, "exit status 3: ***");
+    // The last line of either stream: which of the two is read last is nobody's promise.
+    assert!(["exit status 3: ***", "exit status 3: ******"].contains(&&*message), "{message}");
     assert!(!String::from_utf8(world.log(&trace)).unwrap().contains("hunter2"));
     let attempt = private(&sshd).join("attempts/r-1.a.forward.1");
     use std::os::unix::fs::PermissionsExt;
