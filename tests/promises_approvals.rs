@@ -297,8 +297,10 @@ fn an_edit_of_the_step_or_of_one_it_depends_on_voids_its_approval() {
 #[test]
 fn a_pause_lets_what_runs_end_and_starts_nothing() {
     let lab = Lab::new();
-    let slow =
-        writes("a").replace("echo a", "touch @W@/began; until [ -e @W@/go ]; do sleep 0.01; done; echo a");
+    let slow = writes("a").replace(
+        "echo a",
+        "touch @W@/began; until [ -e @W@/go ] || [ ! -d @W@ ]; do sleep 0.01; done; echo a",
+    );
     lab.plan("p", &plan(&[slow, writes("b")]));
     let going = lab.start("apply p/p.toml");
     lab.wait_for("began");

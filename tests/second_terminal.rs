@@ -17,7 +17,7 @@ const HANGS: Duration = Duration::from_secs(60);
 
 /// Waits in its only step for the file `go`.
 const HOLDS: &str = "name = \"holds\"\n\
-     [[step]]\nid = \"wait\"\nforward = { action = \"command\", on_stop = \"finish\", script = 'touch @W@/began; until [ -e @W@/go ]; do sleep 0.01; done' }\n\
+     [[step]]\nid = \"wait\"\nforward = { action = \"command\", on_stop = \"finish\", script = 'touch @W@/began; until [ -e @W@/go ] || [ ! -d @W@ ]; do sleep 0.01; done' }\n\
      compensate = \"nothing\"\n";
 
 /// A run that rests at two gates and has done something.

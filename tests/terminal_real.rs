@@ -81,7 +81,7 @@ fn waiting(house: &House, steps: usize) {
         format!(
             "[[step]]\nid = \"job-{n:02}\"\nneeds = []\nsummary = \"Wait for the word, and say in many words what is \
              waited for, so that a narrow window has to cut it and a wide one shows it whole, ah\"\n\
-             forward = {{ action = \"command\", script = \"until [ -e ../go ]; do sleep 0.05; done\" }}\n\
+             forward = {{ action = \"command\", script = \"until [ -e ../go ] || [ ! -d $PWD ]; do sleep 0.05; done\" }}\n\
              compensate = \"nothing\"\n"
         )
     };
