@@ -95,7 +95,6 @@ return bad;
 
 /// axe-core (npm), which judges pages as Deque does; nothing where it cannot be had. It stays in the user's cache.
 fn axe() -> Option<String> {
-    #[allow(clippy::disallowed_methods, reason = "a test")]
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?.join("runner-tests");
     let script = cache.join(format!("axe-core-{AXE}/node_modules/axe-core/axe.min.js"));

@@ -47,27 +47,6 @@ pub(super) struct Index {
     pub(super) undoable: BTreeSet<usize>,
 }
 
-fn is_moving(status: &Status) -> bool {
-    match status {
-        Status::AwaitingApproval
-        | Status::Running { .. }
-        | Status::Retrying { .. }
-        | Status::Verifying(_)
-        | Status::Soaking(_)
-        | Status::Interrupted(_)
-        | Status::Compensating { .. }
-        | Status::CompensationRetrying { .. }
-        | Status::UndoingCheck { .. } => true,
-        Status::Pending
-        | Status::Done
-        | Status::Satisfied
-        | Status::Skipped
-        | Status::Failed { .. }
-        | Status::Compensated
-        | Status::CompensationFailed { .. } => false,
-    }
-}
-
 impl Index {
     pub(super) fn of(state: &State) -> Self {
         let graph = Graph::of(&state.definition);
@@ -114,7 +93,7 @@ impl Index {
             };
         };
         put(&mut self.ready, ready);
-        put(&mut self.moving, is_moving(status));
+        put(&mut self.moving, status.is_moving());
         put(&mut self.failed, matches!(status, Status::Failed { .. }));
     }
 

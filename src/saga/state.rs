@@ -376,6 +376,28 @@ impl StepState {
 }
 
 impl Status {
+    /// Whether something is done in the step now, or waited for.
+    pub fn is_moving(&self) -> bool {
+        match self {
+            Status::AwaitingApproval
+            | Status::Running { .. }
+            | Status::Retrying { .. }
+            | Status::Verifying(_)
+            | Status::Soaking(_)
+            | Status::Interrupted(_)
+            | Status::Compensating { .. }
+            | Status::CompensationRetrying { .. }
+            | Status::UndoingCheck { .. } => true,
+            Status::Pending
+            | Status::Done
+            | Status::Satisfied
+            | Status::Skipped
+            | Status::Failed { .. }
+            | Status::Compensated
+            | Status::CompensationFailed { .. } => false,
+        }
+    }
+
     /// The word the manual uses.
     pub fn word(&self) -> &'static str {
         match self {

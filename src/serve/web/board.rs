@@ -62,7 +62,7 @@ impl Entry {
             let step = step.id.clone();
             Some(SoakEntry { step, for_ms: terms.for_ms, soaking: Box::new(soaking), tail })
         });
-        let moving = steps().filter(|(_, found)| is_moving(&found.status));
+        let moving = steps().filter(|(_, found)| found.status.is_moving());
         let questions = saga::questions(state);
         let lost = questions.iter().filter(|question| question.request.is_none());
         let back = Command::Rollback { to: None, parallel: 1 };
@@ -109,28 +109,6 @@ impl Entry {
         for soak in &mut self.soaks {
             soak.tail = tails.get(&soak.step).cloned().unwrap_or_default();
         }
-    }
-}
-
-/// Whether something is done in this step now, or waited for.
-fn is_moving(status: &Status) -> bool {
-    match status {
-        Status::AwaitingApproval
-        | Status::Running { .. }
-        | Status::Retrying { .. }
-        | Status::Verifying(_)
-        | Status::Soaking(_)
-        | Status::Interrupted(_)
-        | Status::Compensating { .. }
-        | Status::CompensationRetrying { .. }
-        | Status::UndoingCheck { .. } => true,
-        Status::Pending
-        | Status::Done
-        | Status::Satisfied
-        | Status::Skipped
-        | Status::Failed { .. }
-        | Status::Compensated
-        | Status::CompensationFailed { .. } => false,
     }
 }
 
