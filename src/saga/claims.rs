@@ -85,7 +85,8 @@ pub fn held(state: &State) -> BTreeMap<String, String> {
     if state.end.is_some() {
         return held;
     }
-    for (step, found) in state.definition.steps.iter().zip(&state.steps) {
+    for &place in &state.index.claimants {
+        let (step, found) = (&state.definition.steps[place], &state.steps[place]);
         let taken = step.takes.iter().filter(|_| has_taken(found));
         let taken_back = step.frees.iter().filter(|_| takes_back(found));
         for (resource, owner) in taken.chain(taken_back) {
@@ -133,15 +134,17 @@ pub fn undone_on_purpose(state: &State, targets: &BTreeMap<StepId, String>) -> B
     let acted = |place: &usize| matches!(state.steps[*place].status, Status::Done);
     let mut found = BTreeMap::new();
     for (place, step) in steps.iter().enumerate() {
-        if !matches!(state.steps[place].status, Status::Done | Status::Satisfied) {
+        let target = targets.get(&step.id);
+        let leaves = !step.takes.is_empty() || target.is_some();
+        if !leaves || !matches!(state.steps[place].status, Status::Done | Status::Satisfied) {
             continue;
         }
-        let after = graph.descendants(place);
-        let mut later = graph.order().iter().copied().filter(|later| after.contains(later)).filter(acted);
+        let mut after = vec![false; steps.len()];
+        graph.descendants(place).into_iter().for_each(|later| after[later] = true);
+        let mut later = graph.order().iter().copied().filter(|later| after[*later]).filter(acted);
         let undoes = |later: &usize| {
             let later = &steps[*later];
             let frees = step.takes.iter().any(|(resource, owner)| later.frees.get(resource) == Some(owner));
-            let target = targets.get(&step.id);
             frees || (target.is_some() && target == targets.get(&later.id))
         };
         if let Some(last) = later.rfind(undoes) {

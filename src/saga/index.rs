@@ -38,6 +38,8 @@ pub(super) struct Index {
     pub(super) moving: BTreeSet<usize>,
     /// Steps that failed for good in this budget.
     pub(super) failed: BTreeSet<usize>,
+    /// Steps that take or free a resource.
+    pub(super) claimants: Vec<usize>,
     /// Going back: what is to be undone, and how many steps that depend on each still are.
     scope: Option<Places>,
     blockers: Vec<Option<usize>>,
@@ -57,6 +59,12 @@ impl Index {
                 .map(|p| graph.needs(p).iter().filter(|&&n| !state.steps[n].status.ended_well()).count())
                 .collect(),
             unfinished: state.steps.iter().filter(|s| !s.status.ended_well()).count(),
+            claimants: (0..state.steps.len())
+                .filter(|&place| {
+                    let step = &state.definition.steps[place];
+                    !step.takes.is_empty() || !step.frees.is_empty()
+                })
+                .collect(),
             graph,
             ..Self::default()
         };
