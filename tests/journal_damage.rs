@@ -144,7 +144,9 @@ fn damage_is_noticed_or_harmless() {
         let path =
             if rng.below(2) == 0 { data } else { files[rng.below(files.len() as u64) as usize].clone() };
         let mut bytes = fs::read(&path).unwrap();
-        let at = rng.below(bytes.len() as u64) as usize;
+        // What is written: the zeros behind it are room for what comes.
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1) as u64;
+        let at = rng.below(written) as usize;
         let what = match rng.below(5) {
             0 => {
                 bytes.truncate(at);
@@ -165,7 +167,7 @@ fn damage_is_noticed_or_harmless() {
             _ => {
                 let count = 1 + rng.below(4);
                 for _ in 0..count {
-                    let at = rng.below(bytes.len() as u64) as usize;
+                    let at = rng.below(written) as usize;
                     bytes[at] ^= 1 << rng.below(8);
                 }
                 format!("flipped {count} bits")
