@@ -29,8 +29,10 @@ const ARGUMENT_MAX: usize = 128 * 1024 - 1;
 /// What a pipe holds before a write to it waits, at least (pipe(7)). Shorter stdins are written before the start.
 const PIPE_LEN: usize = 64 * 1024;
 
-/// How much is read at once.
-const READ_LEN: usize = 64 * 1024;
+/// How much is read at once, at first and from a stream that fills it.
+const READ_LEN: usize = 4 * 1024;
+/// See [`READ_LEN`].
+const READ_LEN_MAX: usize = 64 * 1024;
 
 /// What may still lie in a pipe when the process has ended: the largest pipe an unprivileged process can have
 /// (`/proc/sys/fs/pipe-max-size`). A descendant that goes on writing cannot keep us reading.
@@ -186,7 +188,7 @@ fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Res
     };
     match watch() {
         Ok((ended, out, err, stdin)) => {
-            let buffer = Vec::new();
+            let buffer = vec![0; READ_LEN];
             Ok(Started {
                 child,
                 ended,
@@ -329,12 +331,9 @@ impl Started {
             Stream::Err => &mut self.err,
         };
         let Some(pipe) = end else { return };
-        if self.buffer.is_empty() {
-            self.buffer.resize(READ_LEN, 0);
-        }
         match pipe.try_read(&mut self.buffer) {
             Ok(0) => *end = None,
-            Ok(length) => capture.take(stream, &self.buffer[..length]),
+            Ok(length) => took(&mut self.buffer, length, stream, capture),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(_) => *end = None,
         }
@@ -366,16 +365,13 @@ impl Started {
             };
             // The descriptor itself is asked, since the last readiness may be older than the last write.
             let Ok(pipe) = pipe.into_nonblocking_fd() else { continue };
-            if self.buffer.is_empty() {
-                self.buffer.resize(READ_LEN, 0);
-            }
             let mut drained = 0;
             while drained < DRAIN_MAX {
                 match rustix::io::read(pipe.as_fd(), &mut self.buffer[..]) {
                     Ok(0) => break,
                     Ok(length) => {
-                        capture.take(stream, &self.buffer[..length]);
                         drained += length;
+                        took(&mut self.buffer, length, stream, capture);
                     }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(_) => break,
@@ -423,6 +419,14 @@ impl Drop for Started {
         if let Err(error) = self.child.wait() {
             tracing::warn!(%error, "cannot wait for a process that was killed");
         }
+    }
+}
+
+/// Hands on what was read; a buffer that was filled was too small.
+fn took(buffer: &mut Vec<u8>, length: usize, stream: Stream, capture: &mut Capture) {
+    capture.take(stream, &buffer[..length]);
+    if length == buffer.len() {
+        buffer.resize(READ_LEN_MAX, 0);
     }
 }
 
