@@ -5,6 +5,8 @@
 #![expect(unsafe_code, reason = "there is no safe way to say either of them")]
 
 use std::fs;
+use std::sync::OnceLock;
+use std::thread;
 
 /// Contents from this size on are mapped by themselves and given back as soon as they are dropped, in bytes: glibc's
 /// own beginning (mallopt(3)).
@@ -24,21 +26,57 @@ pub(crate) fn keep_small() {
     }
 }
 
+/// How much of its code a process that lets go of it has mapped at once from then on, in bytes.
+const WINDOW: usize = 16 * 1024;
+
 /// Takes the program's code out of this process's memory; what is used again comes back from the page cache, at one
-/// short fault for every 64 KiB. The kernel brings in sixteen pages for every one that is needed, so that reading the
-/// command line and loading a plan leave most of the program resident, of which a run needs a quarter.
+/// short fault for every [`WINDOW`]. Reading the command line and loading a plan leave most of the program resident, of
+/// which a run needs a tenth.
 ///
 /// For the moments in which one thing is over and a long one begins. Does nothing where the map cannot be read.
 pub(crate) fn let_go_of_code() {
-    let Ok(map) = fs::read_to_string("/proc/self/maps") else { return };
-    for (start, length) in map.lines().filter_map(code) {
-        // SAFETY: the pages belong to a file that is mapped privately and that nobody can write to through this
-        // mapping, so that what is read there after the call is what was there before (madvise(2), MADV_DONTNEED).
-        // It may be the very code that runs.
-        unsafe {
-            libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED);
-        }
+    // What is loaded later is little, and stays.
+    static CODE: OnceLock<Vec<(usize, usize)>> = OnceLock::new();
+    let code = CODE.get_or_init(|| {
+        let map = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let code: Vec<_> = map.lines().filter_map(code).collect();
+        // It takes 3 ms, which nobody has to wait for.
+        let all = code.clone();
+        drop(thread::Builder::new().name("code".to_owned()).spawn(move || narrow(&all)));
+        code
+    });
+    code.iter().for_each(|&mapping| advise(mapping, libc::MADV_DONTNEED));
+}
+
+/// Makes windows of the code that the kernel does not look beyond.
+///
+/// By itself it maps the sixteen pages around every one that is needed (`fault_around_bytes`, 64 KiB), and what a run
+/// needs is scattered. It stays within a mapping, though (Linux 6.18, `mm/memory.c`, `do_fault_around`), and two that
+/// differ are not merged: so every other window is left out of core dumps, which have no code of files anyway (core(5)).
+/// Where it allows no more mappings (`vm.max_map_count`), the rest stays as it was.
+fn narrow(code: &[(usize, usize)]) {
+    code.iter().flat_map(|&(start, length)| every_other(start, length)).for_each(|window| {
+        advise(window, libc::MADV_DONTDUMP);
+    });
+}
+
+/// Tells the kernel something about a mapping of [`code`]; nothing depends on whether it listens.
+fn advise((start, length): (usize, usize), advice: libc::c_int) {
+    // SAFETY: the pages belong to a file that is mapped privately and that nobody can write to through this mapping, so
+    // that what is read there after the call is what was there before (madvise(2), MADV_DONTNEED and MADV_DONTDUMP). It
+    // may be the very code that runs.
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, length, advice);
     }
+}
+
+/// Every other window of a mapping, as far as it goes.
+fn every_other(start: usize, length: usize) -> impl Iterator<Item = (usize, usize)> {
+    let end = start + length;
+    (start / WINDOW..end.div_ceil(WINDOW)).filter(|window| window % 2 == 1).map(move |window| {
+        let from = start.max(window * WINDOW);
+        (from, end.min((window + 1) * WINDOW) - from)
+    })
 }
 
 /// Start and length of a mapping of `/proc/self/maps` (proc(5)) that is code of a file, or the constants before it.
@@ -74,6 +112,16 @@ mod tests {
         ] {
             assert_eq!(of(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn every_other_window_is_another_mapping() {
+        let whole = |n: usize| (n * WINDOW, WINDOW);
+        let of = |start, length| every_other(start, length).collect::<Vec<_>>();
+        assert_eq!(of(0, 4 * WINDOW), [whole(1), whole(3)]);
+        // From and to the middle of one.
+        assert_eq!(of(WINDOW + 4096, 2 * WINDOW), [(WINDOW + 4096, WINDOW - 4096), (3 * WINDOW, 4096)]);
+        assert_eq!(of(2 * WINDOW, 4096), []);
     }
 
     /// Everything goes on as if nothing had happened: code, constants, and what relocations were written into.

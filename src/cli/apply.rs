@@ -144,6 +144,8 @@ impl ApplyArgs {
 }
 
 pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail> {
+    // The command line is read, which takes more code than anything that follows.
+    (session.let_go)();
     let saved = Saved::read(&args.plan)?;
     let file = match &saved {
         Some(saved) => saved.file(!args.var.is_empty() || !args.var_file.is_empty())?,
@@ -162,7 +164,6 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
         // Nothing is made for a plan that is not one.
         loaded = Some(load(session, &file)?);
     }
-    (session.let_go)();
     let access = Access::open(session, &folder, true).await?;
     let name = saved.as_ref().map_or(&args.plan, |saved| &saved.plan).display().to_string();
     let fits = match &saved {

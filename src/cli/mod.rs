@@ -195,8 +195,8 @@ pub fn command() -> clap::Command {
 
 /// Runs the command that the process was started with.
 ///
-/// `let_go` is called when something is over of which little is needed again, such as loading a plan: it may give back
-/// the memory of code that was used for it.
+/// `let_go` is called when something is over of which little is needed again, such as reading the command line of a process
+/// that may run for days: it may give back the memory of code that was used for it.
 ///
 /// Never panics on arguments or on closed streams. The exit code is one of [`exit::TABLE`].
 pub fn main(arguments: impl IntoIterator<Item = OsString>, let_go: fn()) -> ExitCode {
