@@ -216,10 +216,25 @@ async fn a_stop_ends_what_may_be_ended_and_waits_for_the_rest() {
     acted(second.await.unwrap());
 }
 
+/// A child that has not executed its program yet has the slots of all others open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_started_beside_it_was_not_left_behind() {
+    let world = World::new();
+    let act =
+        |number: u32| world.actions.act(world.call(&format!("a{number}"), 1, json!({ "argv": ["true"] })));
+    let all: Vec<_> = (0..400).map(|number| tokio::spawn(act(number))).collect();
+    for one in all {
+        let (_, trace) = acted(one.await.unwrap());
+        assert!(trace.left_running.is_empty(), "{:?}", trace.left_running);
+    }
+}
+
 #[tokio::test]
 async fn a_child_left_behind_is_named_and_left_alone() {
     let world = World::new();
-    let call = world.call("a", 1, json!({ "script": "sleep 987 & echo $!", "outputs": { "pid": "text" } }));
+    // Which has its name when it has been executed.
+    let script = "sleep 987 & echo $!; until grep -q sleep /proc/$!/comm; do :; done";
+    let call = world.call("a", 1, json!({ "script": script, "outputs": { "pid": "text" } }));
     let started = Instant::now();
     let (outputs, trace) = acted(world.actions.act(call.clone()).await);
     assert!(started.elapsed() < Duration::from_secs(5));

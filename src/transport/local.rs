@@ -471,7 +471,8 @@ fn left_behind(group: u32, slot: &Path) -> Vec<(u32, String)> {
         left.extend(process::members(group));
     }
     if holding {
-        left.extend(process::holders(slot));
+        // One that is being started at this moment is no descendant of this one.
+        left.extend(process::holders(slot).into_iter().filter(|&pid| !process::is_about_to_execute(pid)));
     }
     left.sort_unstable();
     left.dedup();

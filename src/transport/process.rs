@@ -14,6 +14,8 @@ use tokio::io::unix::AsyncFd;
 pub(crate) struct Stat {
     /// Field 3: `Z` and `X` are processes that have ended.
     pub(crate) state: u8,
+    /// Field 4.
+    pub(crate) parent: u32,
     /// Field 5.
     pub(crate) group: u32,
     /// Field 22: clock ticks after boot. With the pid and the boot id it names a process for ever.
@@ -44,7 +46,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     Some(Stat {
         state: *fields.next()?.as_bytes().first()?,
-        group: fields.nth(1)?.parse().ok()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
         start: fields.nth(16)?.parse().ok()?,
     })
 }
@@ -104,6 +107,14 @@ pub(crate) fn holders(path: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// Whether this is a child of ours that has not executed its program yet. Until then it has every descriptor that we have,
+/// also those that are closed to inheritance.
+pub(crate) fn is_about_to_execute(pid: u32) -> bool {
+    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    stat(pid).is_some_and(|stat| stat.parent == std::process::id())
+        && program("self").is_some_and(|own| program(&pid.to_string()) == Some(own))
+}
+
 /// Names this boot of the machine (random(4)); empty when the kernel does not say.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -141,7 +152,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_is_skipped() {
         let line = "42 (a) b (c)) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2\n";
-        assert_eq!(parse_stat(line), Some(Stat { state: b'S', group: 40, start: 98765 }));
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 1, group: 40, start: 98765 }));
     }
 
     #[test]
