@@ -286,7 +286,8 @@ fn a_torn_record_loses_all_of_its_events_or_none() {
     let (first, last) = ((0..new.len()).find(differs).unwrap(), (0..new.len()).rev().find(differs).unwrap());
     println!("bytes {first} to {last}");
     let (mut none, mut noticed, mut whole) = (0, 0, 0);
-    for cut in (first..=last + 1).step_by(if full() { 1 } else { 37 }).chain([last + 1]) {
+    // Not every byte: sled keeps 4 MB for each opening as long as the process lives, and 11,000 of them were 24 GB.
+    for cut in (first..=last + 1).step_by(if full() { 11 } else { 37 }).chain([last + 1]) {
         for with_head in [false, true] {
             drop(fs::remove_dir_all(&case));
             copy(&before, &case);
