@@ -17,6 +17,7 @@ use support::world::{World, acted, cut, failed};
 
 #[tokio::test]
 async fn a_command_gives_its_outputs() {
+    let _alone = ALONE.lock().await;
     let world = World::new();
     let call = world.call(
         "a",
@@ -152,9 +153,14 @@ async fn escapes_and_invalid_text_are_harmless_in_the_trace_and_whole_in_the_log
     assert_eq!(world.log(&trace), b"\x1b[31mred\xff\n");
 }
 
+/// What looks at what is left running, or at this process's memory, has no flood beside it: a child that is being started
+/// has every descriptor of this process until it has executed its program, and a backtrace takes 70 MB.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Resident memory is read from the kernel's high-water mark before and after.
 #[tokio::test]
 async fn a_flood_is_counted_in_constant_memory() {
+    let _alone = ALONE.lock().await;
     let peak = || {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -214,48 +220,6 @@ async fn a_stop_ends_what_may_be_ended_and_waits_for_the_rest() {
     assert!(!second.is_finished());
     fs::write(world.path("go"), "").unwrap();
     acted(second.await.unwrap());
-}
-
-/// A child that has not executed its program yet has the slots of all others open.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_started_beside_it_was_not_left_behind() {
-    let world = World::new();
-    let act =
-        |number: u32| world.actions.act(world.call(&format!("a{number}"), 1, json!({ "argv": ["true"] })));
-    let all: Vec<_> = (0..400).map(|number| tokio::spawn(act(number))).collect();
-    for one in all {
-        let (_, trace) = acted(one.await.unwrap());
-        assert!(trace.left_running.is_empty(), "{:?}", trace.left_running);
-    }
-}
-
-#[tokio::test]
-async fn a_child_left_behind_is_named_and_left_alone() {
-    let world = World::new();
-    // Which has its name when it has been executed.
-    let script = "sleep 987 & echo $!; until grep -q sleep /proc/$!/comm; do :; done";
-    let call = world.call("a", 1, json!({ "script": script, "outputs": { "pid": "text" } }));
-    let started = Instant::now();
-    let (outputs, trace) = acted(world.actions.act(call.clone()).await);
-    assert!(started.elapsed() < Duration::from_secs(5));
-    let pid: u32 = outputs["pid"].as_str().unwrap().parse().unwrap();
-    assert_eq!(
-        trace.left_running.iter().map(|left| (left.pid, &*left.name)).collect::<Vec<_>>(),
-        [(pid, "sleep")]
-    );
-    assert!(std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
-    // Its slot stays busy; the action itself is over.
-    assert_eq!(world.actions.settle(call).await, Settlement::Over);
-    acted(world.actions.act(world.call("b", 1, json!({ "argv": ["true"] }))).await);
-    assert_eq!(fs::read_dir(world.state().join("slots")).unwrap().count(), 2);
-    kill("KILL", pid);
-    until("the slot is free", || {
-        !std::path::Path::new(&format!("/proc/{pid}/stat")).exists() || {
-            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
-        }
-    });
-    acted(world.actions.act(world.call("c", 1, json!({ "argv": ["true"] }))).await);
-    assert_eq!(fs::read_dir(world.state().join("slots")).unwrap().count(), 2);
 }
 
 #[tokio::test]

@@ -471,8 +471,11 @@ fn left_behind(group: u32, slot: &Path) -> Vec<(u32, String)> {
         left.extend(process::members(group));
     }
     if holding {
-        // One that is being started at this moment is no descendant of this one.
-        left.extend(process::holders(slot).into_iter().filter(|&pid| !process::is_about_to_execute(pid)));
+        // One that is being started at this moment is no descendant of this one; nor is one that was when it was seen.
+        let mut seen = process::holders(slot);
+        seen.retain(|&pid| !process::is_about_to_execute(pid));
+        let still = process::holders(slot);
+        left.extend(seen.into_iter().filter(|pid| still.contains(pid)));
     }
     left.sort_unstable();
     left.dedup();
