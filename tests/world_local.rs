@@ -10,14 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runner::saga::{CutCause, FailureClass, Settlement, Verdict};
-use runner::transport::Stop;
+use runner::transport::{Stop, spawn_alone};
 use serde_json::json;
 use support::sshd::{kill, until};
 use support::world::{World, acted, cut, failed};
 
 #[tokio::test]
 async fn a_command_gives_its_outputs() {
-    let _alone = ALONE.lock().await;
     let world = World::new();
     let call = world.call(
         "a",
@@ -153,14 +152,56 @@ async fn escapes_and_invalid_text_are_harmless_in_the_trace_and_whole_in_the_log
     assert_eq!(world.log(&trace), b"\x1b[31mred\xff\n");
 }
 
-/// What looks at what is left running, or at this process's memory, has no flood beside it: a child that is being started
-/// has every descriptor of this process until it has executed its program, and a backtrace takes 70 MB.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+#[tokio::test]
+async fn a_child_left_behind_is_named_and_left_alone() {
+    let world = World::new();
+    // Which has its name when it has been executed.
+    let script = "sleep 987 & echo $!; until grep -q sleep /proc/$!/comm; do :; done";
+    let call = world.call("a", 1, json!({ "script": script, "outputs": { "pid": "text" } }));
+    let started = Instant::now();
+    let (outputs, trace) = acted(world.actions.act(call.clone()).await);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let pid: u32 = outputs["pid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(
+        trace.left_running.iter().map(|left| (left.pid, &*left.name)).collect::<Vec<_>>(),
+        [(pid, "sleep")]
+    );
+    assert!(std::path::Path::new(&format!("/proc/{pid}/stat")).exists());
+    // Its slot stays busy; the action itself is over.
+    assert_eq!(world.actions.settle(call).await, Settlement::Over);
+    acted(world.actions.act(world.call("b", 1, json!({ "argv": ["true"] }))).await);
+    assert_eq!(fs::read_dir(world.state().join("slots")).unwrap().count(), 2);
+    kill("KILL", pid);
+    until("the slot is free", || {
+        !std::path::Path::new(&format!("/proc/{pid}/stat")).exists() || {
+            fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        }
+    });
+    acted(world.actions.act(world.call("c", 1, json!({ "argv": ["true"] }))).await);
+    assert_eq!(fs::read_dir(world.state().join("slots")).unwrap().count(), 2);
+}
+
+/// A child that is being started has every descriptor of this process until the kernel closes those that are not for it, which is
+/// after its starter goes on: another attempt that ends at that moment sees it hold its slot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_leave_nothing_running() {
+    let world = std::sync::Arc::new(World::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..400 {
+        let world = std::sync::Arc::clone(&world);
+        tasks.spawn(async move {
+            let call = world.call(&format!("s{n}"), 1, json!({ "argv": ["true"] }));
+            acted(world.actions.act(call).await).1.left_running
+        });
+    }
+    while let Some(left) = tasks.join_next().await {
+        assert_eq!(left.unwrap(), []);
+    }
+}
 
 /// Resident memory is read from the kernel's high-water mark before and after.
 #[tokio::test]
 async fn a_flood_is_counted_in_constant_memory() {
-    let _alone = ALONE.lock().await;
     let peak = || {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
@@ -333,13 +374,13 @@ async fn act_until_killed() {
 /// settles from here.
 async fn settle_after_a_kill(script: &str, timeout: Duration) -> (Settlement, World, u32) {
     let world = World::new();
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--ignored", "--exact", "act_until_killed"])
         .env("WORLD_FOLDER", world.folder.path())
         .env("WORLD_SCRIPT", script)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::null());
+    let mut child = spawn_alone(|| command.spawn()).unwrap();
     until("the script runs", || fs::read_to_string(world.path("pid")).is_ok_and(|text| text.ends_with('\n')));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -413,7 +454,7 @@ async fn a_step_costs_little_more_than_a_bare_process() {
     for _ in 0..3 {
         let started = Instant::now();
         for _ in 0..count {
-            assert!(Command::new("true").status().unwrap().success());
+            assert!(spawn_alone(|| Command::new("true").spawn()).unwrap().wait().unwrap().success());
         }
         bare += started.elapsed();
         let started = Instant::now();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::source::{bounded, why_not};
 use crate::plan::{self, manifests};
+use crate::transport::spawn_alone;
 
 /// How long a kustomization may take to be built: it may fetch parts of it from elsewhere.
 const BUILD_MAX: Duration = Duration::from_secs(60);
@@ -57,7 +58,7 @@ pub(super) fn gather(path: &Path) -> Result<Vec<u8>, String> {
 fn built(path: &Path) -> Result<Vec<u8>, String> {
     let mut command = Command::new("kubectl");
     command.arg("kustomize").arg(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| match error.kind() {
+    let mut child = spawn_alone(|| command.spawn()).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             "it is a kustomization, and `kubectl`, which builds it, is not in PATH: install it".to_owned()
         }

@@ -45,7 +45,11 @@ const GROUP_POLL: Duration = Duration::from_millis(20);
 static SPAWN: Mutex<()> = Mutex::new(());
 
 /// Starts a process while nothing that is only for another one can be inherited.
-pub(super) fn spawn_alone<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+///
+/// For every process that this one starts beside a transport's own: started outside, at the moment in which an attempt
+/// starts, it would hold that attempt's slot for as long as it lives, as would what it starts itself. Blocks while another
+/// one is started, which takes under a millisecond; `spawn` must not call it again. Its error is `spawn`'s.
+pub fn spawn_alone<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let _alone = SPAWN.lock().unwrap_or_else(PoisonError::into_inner);
     spawn()
 }
@@ -471,11 +475,7 @@ fn left_behind(group: u32, slot: &Path) -> Vec<(u32, String)> {
         left.extend(process::members(group));
     }
     if holding {
-        // One that is being started at this moment is no descendant of this one; nor is one that was when it was seen.
-        let mut seen = process::holders(slot);
-        seen.retain(|&pid| !process::is_about_to_execute(pid));
-        let still = process::holders(slot);
-        left.extend(seen.into_iter().filter(|pid| still.contains(pid)));
+        left.extend(process::holders(slot));
     }
     left.sort_unstable();
     left.dedup();

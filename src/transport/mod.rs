@@ -42,6 +42,7 @@ use std::time::Duration;
 pub use capture::{CAPTURE_MAX, LOG_MAX, TAIL_LINES_MAX, TAIL_MAX};
 pub use harmless::harmless;
 pub use launch::GRACE;
+pub use local::spawn_alone;
 #[cfg(feature = "serve")]
 pub use notice::{BrokerPlace, Notice, topic_for_notices};
 pub use redact::{MASK, RedactedStream, Redactor, SECRET_LINE_MIN, SECRET_MIN};

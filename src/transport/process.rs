@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -92,27 +93,32 @@ pub(crate) fn members(group: u32) -> Vec<u32> {
     pids().filter(|&pid| stat(pid).is_some_and(|stat| stat.group == group && !stat.ended())).collect()
 }
 
-/// The processes that hold `path` open. Those of other users cannot be seen.
+/// The processes that hold `path` open, but for this one and what it is starting at this moment. Those of other users cannot
+/// be seen.
+///
+/// A child has every descriptor that we have until the kernel closes those that are not for it. It does so late in execve(2):
+/// the child has its new program by then, and vfork(2) has let us go on. So the descriptor is looked at: one that a child of
+/// ours will not keep is close-on-exec there too (`flags` in proc_pid_fdinfo(5)).
 pub(crate) fn holders(path: &Path) -> Vec<u32> {
     let own = std::process::id();
-    pids()
-        .filter(|&pid| {
-            pid != own
-                && fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|entries| {
-                    entries
-                        .flatten()
-                        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
-                })
+    let holds = |pid: u32| {
+        let child = stat(pid).is_some_and(|stat| stat.parent == own);
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        entries.flatten().any(|entry| {
+            fs::read_link(entry.path()).is_ok_and(|target| target == path)
+                && !(child && closes_on_exec(pid, &entry.file_name().to_string_lossy()))
         })
-        .collect()
+    };
+    pids().filter(|&pid| pid != own && holds(pid)).collect()
 }
 
-/// Whether this is a child of ours that has not executed its program yet. Until then it has every descriptor that we have,
-/// also those that are closed to inheritance.
-pub(crate) fn is_about_to_execute(pid: u32) -> bool {
-    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
-    stat(pid).is_some_and(|stat| stat.parent == std::process::id())
-        && program("self").is_some_and(|own| program(&pid.to_string()) == Some(own))
+/// Whether a descriptor is close-on-exec; one that is gone was.
+fn closes_on_exec(pid: u32, descriptor: &str) -> bool {
+    let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")) else { return true };
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags
+        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & OFlags::CLOEXEC.bits() != 0)
 }
 
 /// Names this boot of the machine (random(4)); empty when the kernel does not say.
@@ -147,6 +153,8 @@ pub(crate) fn signal_name(signal: i32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -163,5 +171,35 @@ mod tests {
         assert!(!runs(own, start + 1));
         assert!(handle(own, start + 1).is_none());
         assert!(!boot_id().is_empty());
+    }
+
+    /// Perl's own descriptors are close-on-exec, as is every one of ours in a child that is being started; a shell's are not.
+    #[test]
+    fn a_child_that_is_being_started_holds_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = fs::canonicalize(file.path()).unwrap();
+        let opens = "open(my $f, '<', $ARGV[0]) or die; print qq($$\n); close STDOUT; sleep 1000";
+        let start = |argv: &[&str]| {
+            let mut command = std::process::Command::new(argv[0]);
+            let mut child = command.args(&argv[1..]).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
+            let mut says = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut says).unwrap();
+            (child, says.trim().parse::<u32>().unwrap())
+        };
+        let (mut starting, _) = start(&["perl", "-e", opens]);
+        assert_eq!(holders(&path), [0; 0]);
+        let shell = "exec 3< \"$0\"; echo $$; exec sleep 1000 > /dev/null";
+        let (mut child, pid) = start(&["sh", "-c", shell]);
+        assert_eq!(holders(&path), [pid]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What another process starts is a descendant all the same.
+        let (mut parent, pid) = start(&["sh", "-c", "perl -e \"$0\" \"$1\" & exec > /dev/null; wait", opens]);
+        assert_eq!(holders(&path), [pid]);
+        rustix::process::kill_process(as_pid(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+        for child in [&mut starting, &mut parent] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::spawn_alone;
+
 /// Length of a slot's record in the file, in bytes. Written by one `pwrite`(2), padded, so that a kill leaves
 /// either the old record or the new one. The longest attempt name has about 200 bytes.
 const RECORD_LEN: usize = 512;
@@ -111,9 +113,9 @@ impl Slots {
     }
 }
 
-/// Whether nobody holds the slot.
+/// Whether nobody holds the slot. Looked at while nothing is started, which would hold the look itself for a moment.
 pub(crate) fn is_free(path: &Path) -> io::Result<bool> {
-    try_lock(&open(path, false)?)
+    spawn_alone(|| try_lock(&open(path, false)?))
 }
 
 /// A file without a readable record was never used: the record is written before the process starts.

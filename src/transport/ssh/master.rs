@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::Target;
 use super::refusal::Refusal;
-use crate::transport::local::spawn_alone;
+use crate::transport::spawn_alone;
 
 /// How long a connection may take, in seconds: TCP and the key exchange (`ConnectTimeout` of ssh_config(5)).
 const CONNECT_SECONDS: u64 = 15;
