@@ -124,7 +124,7 @@ impl Store {
         })?;
         // sled's flush is sync_file_range(2) on Linux, which neither writes the file's size nor empties the disk's
         // own cache (`pagecache/iobuf.rs`, `write_to_log`). Without this line a power loss takes back acknowledged
-        // events, and no test that kills processes can notice: tests/journal_syscalls.rs looks at the calls.
+        // events, and no test that kills processes can notice: tests/journal/syscalls.rs looks at the calls.
         self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))?;
         self.make_room();
         Ok(())

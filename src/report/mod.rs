@@ -67,7 +67,7 @@ pub use why::{why_json, why_text};
 /// How pages look: the web page, and the report.
 pub const STYLE: &str = include_str!("page.css");
 
-/// What `--json` writes, as it is committed; `tests/report_kinds.rs` holds every kind of object to it.
+/// What `--json` writes, as it is committed; `tests/program/report_kinds.rs` holds every kind of object to it.
 pub const EVENTS_SCHEMA: &str = include_str!("../../schema/events.schema.json");
 
 /// Something that shows a run while it happens.

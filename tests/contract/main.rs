@@ -33,7 +33,7 @@ use runner::plan::catalog::{Kind, entries};
 
 /// Actions that are in no line: why, and the test that sees to what they promise all the same.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("baseline", "it only looks", "baseline.rs::home_assistant_before_the_first_change"),
+    ("baseline", "it only looks", "systems/baseline.rs::home_assistant_before_the_first_change"),
     (
         "command",
         "it is a process of our own machine: whoever cuts it off kills a real runner",
@@ -42,17 +42,17 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
         "homeassistant.restart",
         "nothing tells afterwards whether it was done, and nothing is to be undone",
-        "homeassistant_flow.rs::a_restart_is_one_that_was_seen",
+        "systems/homeassistant_flow.rs::a_restart_is_one_that_was_seen",
     ),
     (
         "kubernetes.exec",
         "what a command in a pod does is told by the plan alone",
-        "kubernetes_actions.rs::commands_say_how_they_ended",
+        "kubernetes/actions.rs::commands_say_how_they_ended",
     ),
     (
         "kubernetes.restart",
         "nothing tells afterwards whether it was done, and nothing is to be undone",
-        "kubernetes_actions.rs::a_restart_makes_new_pods",
+        "kubernetes/actions.rs::a_restart_makes_new_pods",
     ),
 ];
 

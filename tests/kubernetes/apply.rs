@@ -411,7 +411,7 @@ async fn a_rollout_that_cannot_come_says_why() {
         (
             "gpu",
             deployment("gpu", "", "", gpu),
-            "fits no node: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu",
+            " nodes are available: 1 Insufficient nvidia.com/gpu",
         ),
         (
             "affinity",

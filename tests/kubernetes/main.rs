@@ -5,9 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod access;
+mod actions;
 mod apply;
+mod both;
 mod bulk;
 mod runs;
+mod testbed;
 mod worlds;
 
 #[path = "../support/mod.rs"]

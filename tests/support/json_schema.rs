@@ -1,6 +1,6 @@
 //! Whether a JSON value is what a schema says: the keywords that our schemas use, and no other.
 //!
-//! A keyword that is not known here panics, so that none is passed over. `tests/plan_schema.rs` lets another
+//! A keyword that is not known here panics, so that none is passed over. `tests/program/plan_schema.rs` lets another
 //! implementation judge the same values where there is one.
 
 #![allow(

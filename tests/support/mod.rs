@@ -12,11 +12,13 @@
 #[cfg(feature = "demo")]
 pub mod both;
 pub mod cluster;
+pub mod conforms;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(feature = "demo")]
 pub mod house;
 pub mod http;
+pub mod json_schema;
 pub mod lab;
 pub mod mosquitto;
 pub mod names;

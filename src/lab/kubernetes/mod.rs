@@ -4,7 +4,7 @@
 //! `kinds` and of CustomResourceDefinitions, server-side apply with `managedFields`, dry runs, the other patches, watches,
 //! logs, commands over websockets, reviews and RBAC. Not there: TLS, protobuf, OpenAPI, YAML that is not JSON, admission
 //! plugins, autoscaling, other controllers than those for Deployments, Services, claims and garbage. The same suite passes
-//! against it and against a real control plane (`tests/kubernetes_both.rs`), so that it cannot drift from that.
+//! against it and against a real control plane (`tests/kubernetes/both.rs`), so that it cannot drift from that.
 //!
 //! What it says comes from facts/transcripts of Kubernetes 1.36.2. Start reading at [`Kubernetes::start`], then `write`.
 
