@@ -82,7 +82,13 @@ fn a_kill_at_any_call_leaves_all_events_of_an_append_or_none() {
             let done = Command::new("strace")
                 .args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={when}")])
                 .arg(std::env::current_exe().unwrap())
-                .args(["--exact", "syscalls::child_to_be_killed", "--ignored", "--nocapture", "--test-threads=1"])
+                .args([
+                    "--exact",
+                    "syscalls::child_to_be_killed",
+                    "--ignored",
+                    "--nocapture",
+                    "--test-threads=1",
+                ])
                 .env("RUNNER_CHILD_FOLDER", &state)
                 .output()
                 .unwrap();

@@ -408,11 +408,7 @@ async fn a_rollout_that_cannot_come_says_why() {
          [elsewhere] }}] }}] }} }} }}\n"
     ));
     for (name, text, words) in [
-        (
-            "gpu",
-            deployment("gpu", "", "", gpu),
-            " nodes are available: 1 Insufficient nvidia.com/gpu",
-        ),
+        ("gpu", deployment("gpu", "", "", gpu), " nodes are available: 1 Insufficient nvidia.com/gpu"),
         (
             "affinity",
             deployment("affinity", "", "nodeSelector: { no: where }, ", ""),
