@@ -22,7 +22,7 @@ use crate::journal::{self, Bodies};
 use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Definition, Operation, SecretRef};
 use crate::report::{self, SHOWN_VERSION, exit};
-use crate::saga::{Glance, State, Verdict};
+use crate::saga::{Glance, Shown, State, Verdict};
 
 /// How long one look may take: a broker is watched for some seconds.
 const LOOK: Duration = Duration::from_secs(15);
@@ -243,16 +243,8 @@ fn secrets(definition: &Definition, survey: &Survey<House>, rollback: bool, all:
 
 /// What commands on this machine need: their folders and their programs.
 fn here(state: &State, operations: &[(StepId, Operation)], all: &mut Vec<Seen>) {
-    let vars = &state.definition.vars;
-    let outputs = state.outputs();
-    let run = state.run.to_string();
-    let scope = crate::plan::template::Scope {
-        vars,
-        outputs: &outputs,
-        run: &run,
-        secrets: crate::plan::template::Secrets::Masked,
-    };
-    let text = |value: &Value| crate::plan::template::render_text(value.as_str()?, &scope).ok();
+    let shown = Shown::of(state);
+    let text = |value: &Value| shown.known(value.as_str()?);
     let mut seen = BTreeSet::new();
     for (step, operation) in operations.iter().filter(|(_, operation)| operation.name == "command") {
         let cwd = operation.fields.get("cwd").and_then(&text);

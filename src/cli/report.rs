@@ -9,7 +9,6 @@ use super::fail::{self, Fail};
 use super::near;
 use super::session::Session;
 use crate::driver::{self, Clock, SystemClock, history};
-use crate::plan::template;
 use crate::report::{self, Paper, Story, WayBack, exit};
 
 #[derive(Debug, Args)]
@@ -77,15 +76,7 @@ async fn written(
     let story = story.ok_or_else(|| Fail::unexpected(format!("run `{run}` has no events")))?;
     let state = &story.state;
     let refused = driver::refusals_of_rollback(state, None, None, bodies, &keys(folder));
-    let (outputs, name) = (state.outputs(), run.to_string());
-    let scope = template::Scope {
-        vars: &state.definition.vars,
-        outputs: &outputs,
-        run: &name,
-        secrets: template::Secrets::Masked,
-    };
-    let text = |text: &str| template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned());
-    let way_back = report::way_back_json(&WayBack { state, to: None, refused: &refused, text: &text });
+    let way_back = report::way_back_json(&WayBack { state, to: None, refused: &refused });
     let head = log.hash(run.clone(), state.seq).await;
     let head = head.unwrap_or_else(|| "not known to the process that holds the journal".to_owned());
     let paper = Paper { story: &story, way_back: &way_back, head: &head, now: SystemClock::new().now() };

@@ -14,7 +14,7 @@ use super::near::{self, step};
 use super::session::Session;
 use super::wish::{self, Driven};
 use crate::driver::{self, Patience, Target};
-use crate::plan::{StepId, template};
+use crate::plan::StepId;
 use crate::report::{self, Asked, exit};
 use crate::saga::{self, Command, Refusal, State, Terms};
 
@@ -145,15 +145,7 @@ async fn dry_run(
     }
     let (to, cwd) = (args.to.as_ref(), args.cwd.as_deref());
     let refused = driver::refusals_of_rollback(&state, to, cwd, access.bodies(), &keys(folder));
-    let (outputs, run) = (state.outputs(), state.run.to_string());
-    let scope = template::Scope {
-        vars: &state.definition.vars,
-        outputs: &outputs,
-        run: &run,
-        secrets: template::Secrets::Masked,
-    };
-    let text = |text: &str| template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned());
-    let way = report::WayBack { state: &state, to: args.to.as_ref(), refused: &refused, text: &text };
+    let way = report::WayBack { state: &state, to: args.to.as_ref(), refused: &refused };
     if session.json {
         session.say(&format!("{}\n", report::json_line(&report::way_back_json(&way))));
     } else {

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::plan::recorded::{Definition, Step};
 use crate::plan::{RunId, StepId, graph::Graph, template};
 use crate::saga::{
-    self, Ahead, Answer, Event, Finding, Glance, Illegal, Purpose, Stamp, State, Verdict, What,
+    self, Ahead, Answer, Event, Finding, Glance, Illegal, Purpose, Shown, Stamp, State, Verdict, What,
 };
 
 /// What lies ahead, and what was seen to say so.
@@ -80,7 +80,7 @@ pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -
         }
     }
     findings.extend(survey.look(&scratch, first_looks(state, &graph, &when)).await);
-    let text = |text: &str| survey.text(&scratch, text);
+    let text = |text: &str| Shown::of(&scratch).text(text);
     let ahead = saga::ahead(state, &seen, &when, &text, now);
     Glimpse { ahead, findings, missing: survey.missing().to_vec() }
 }

@@ -88,19 +88,6 @@ impl Renderer {
         self.with_scope(state, mentions_steps(value), |scope| template::render_bool(value, scope))
     }
 
-    /// A text for people: secrets never get into it.
-    pub(super) fn text(&self, state: &State, text: &str) -> String {
-        let outputs = state.outputs();
-        let run = state.run.to_string();
-        let scope = Scope {
-            vars: &state.definition.vars,
-            outputs: &outputs,
-            run: &run,
-            secrets: template::Secrets::Masked,
-        };
-        template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned())
-    }
-
     /// The plan's places, rendered; of the brokers only the one that the operation names, because it needs a secret.
     fn places(&self, state: &State, operation: &Operation) -> Result<Arc<Places>, String> {
         let Definition { hosts, clusters, brokers, .. } = &*state.definition;

@@ -19,7 +19,7 @@ use crate::check::Look;
 use crate::journal::Bodies;
 use crate::plan::recorded::{Compensate, Definition, Operation, Step};
 use crate::plan::{StepId, catalog, template};
-use crate::saga::{Answer, Direction, Finding, Glance, Purpose, State, Verdict, described, place};
+use crate::saga::{Answer, Direction, Finding, Glance, Purpose, Shown, State, Verdict, described, place};
 use crate::transport::Stop;
 
 /// How long one check may take: somebody waits in front of a screen.
@@ -114,7 +114,7 @@ impl<W: World> Survey<W> {
     pub async fn needs_of(&self, state: &State, step: &StepId, check: &Operation) -> Vec<Need> {
         let Ok(look) = self.rendered(state, check) else { return Vec::new() };
         let limit = look.timeout;
-        let what = format!("for step `{step}`, {}", self.text(state, &described(check)));
+        let what = format!("for step `{step}`, {}", Shown::of(state).text(&described(check)));
         let asked = tokio::time::timeout(limit + GRACE, self.world.needs_of(look));
         let late = |_| vec![Need { what: "rights".to_owned(), met: Err(late(limit).reason) }];
         let needs = asked.await.unwrap_or_else(late).into_iter();
@@ -164,7 +164,8 @@ impl<W: World> Survey<W> {
         drop(each);
         let late = questions.into_iter().skip(findings.len()).map(|Glance { step, purpose, check }| {
             let operation = check.or_else(|| state.step(&step).and_then(|(step, _)| step.forward.clone()));
-            let told = |operation: &Operation| (self.text(state, &described(operation)), place(operation));
+            let told =
+                |operation: &Operation| (Shown::of(state).text(&described(operation)), place(operation));
             let (check, place) = operation.as_ref().map(told).unwrap_or_default();
             let answer = Answer::new(Verdict::Unknown, why);
             Finding { step, purpose, check, place, answer, diff: String::new() }
@@ -176,7 +177,7 @@ impl<W: World> Survey<W> {
     async fn one(&self, state: &State, question: Glance) -> Finding {
         let Glance { step, purpose, check } = question;
         let Some(operation) = check else { return self.own_probe(state, step, purpose).await };
-        let (check, place) = (self.text(state, &described(&operation)), place(&operation));
+        let (check, place) = (Shown::of(state).text(&described(&operation)), place(&operation));
         let answer = match self.rendered(state, &operation) {
             Ok(look) => within(look.timeout, self.world.look(look)).await,
             Err(why) => Answer::new(Verdict::Unknown, why),
@@ -193,7 +194,7 @@ impl<W: World> Survey<W> {
             let (check, place, diff) = Default::default();
             return Finding { step, purpose, check, place, answer, diff };
         };
-        let (check, place) = (self.text(state, &described(operation)), place(operation));
+        let (check, place) = (Shown::of(state).text(&described(operation)), place(operation));
         let answer = match self.rendered_probe(state, recorded, operation) {
             Ok(call) => {
                 let asked = tokio::time::timeout(call.timeout + GRACE, self.world.foresee(call.clone()));
@@ -269,11 +270,6 @@ impl<W: World> Survey<W> {
     /// Why it cannot be said.
     pub(super) fn when(&self, state: &State, step: &Step) -> Result<bool, String> {
         step.when.as_ref().map_or(Ok(true), |when| self.renderer.when(state, when))
-    }
-
-    /// A text of the plan, rendered; secrets stay masked.
-    pub(super) fn text(&self, state: &State, text: &str) -> String {
-        self.renderer.text(state, text)
     }
 }
 

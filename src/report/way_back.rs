@@ -7,10 +7,10 @@ use super::human::count;
 use super::shown::SHOWN_VERSION;
 use crate::plan::StepId;
 use crate::plan::recorded::Compensate;
-use crate::saga::{State, Status, described, inverse_described};
+use crate::saga::{Shown, State, Status, described, inverse_described};
 
 /// What a rollback would do.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct WayBack<'a> {
     /// The run.
     pub state: &'a State,
@@ -18,15 +18,13 @@ pub struct WayBack<'a> {
     pub to: Option<&'a StepId>,
     /// Why it would be refused, each with what to do.
     pub refused: &'a [String],
-    /// Renders a text of the plan; secrets stay masked.
-    pub text: &'a dyn Fn(&str) -> String,
 }
 
 /// What a step's compensation does, in a few words.
-fn does(way: &WayBack<'_>, id: &StepId) -> String {
-    let Some((step, _)) = way.state.step(id) else { return String::new() };
+fn does(state: &State, shown: &Shown<'_>, id: &StepId) -> String {
+    let Some((step, _)) = state.step(id) else { return String::new() };
     let mut text = match &step.compensate {
-        Compensate::Action(operation) => (way.text)(&described(operation)),
+        Compensate::Action(operation) => shown.text(&described(operation)),
         Compensate::Inverse => inverse_described(step),
         Compensate::Nothing => "there is nothing to undo".to_owned(),
         Compensate::Irreversible(why) => format!("cannot be undone: {why}"),
@@ -71,9 +69,10 @@ pub fn way_back_text(way: &WayBack<'_>) -> String {
             format!("{run}: a rollback to step `{to}` would undo {steps}, in this order:\n")
         }
     };
+    let shown = Shown::of(way.state);
     let widest = way.state.definition.steps.iter().map(|step| step.id.as_str().len()).max().unwrap_or(0);
     for (at, id) in (1..).zip(&undo) {
-        text.push_str(&format!("  {at:>2}. {:<widest$}  {}\n", id.as_str(), does(way, id)));
+        text.push_str(&format!("  {at:>2}. {:<widest$}  {}\n", id.as_str(), does(way.state, &shown, id)));
     }
     let stays = stays(way);
     if !stays.is_empty() {
@@ -95,7 +94,9 @@ pub fn way_back_text(way: &WayBack<'_>) -> String {
 /// The same for programs: one object.
 pub fn way_back_json(way: &WayBack<'_>) -> Value {
     let undo = way.state.to_undo(way.to);
-    let undo: Vec<Value> = undo.iter().map(|id| json!({ "step": id, "does": does(way, id) })).collect();
+    let shown = Shown::of(way.state);
+    let undo = undo.iter().map(|id| json!({ "step": id, "does": does(way.state, &shown, id) }));
+    let undo: Vec<Value> = undo.collect();
     let stays: Vec<Value> =
         stays(way).into_iter().map(|(id, why)| json!({ "step": id, "why": why })).collect();
     json!({

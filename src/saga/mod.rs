@@ -19,6 +19,7 @@ mod outcome;
 mod preview;
 mod receive;
 mod settle;
+mod shown;
 mod soak;
 mod standing;
 mod state;
@@ -38,6 +39,7 @@ pub use outcome::{
 };
 pub use preview::{Ahead, Does, Ledger, StepAhead, Undo, ahead};
 pub use receive::{Reply, receive, unsaved};
+pub use shown::Shown;
 pub use soak::{Sample, Soaking, Stand, Tail};
 pub use standing::{Question, Standing, questions, reached, standing};
 pub use state::{

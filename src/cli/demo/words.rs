@@ -11,9 +11,9 @@ use super::Led;
 use super::scenarios::{self, Scenario};
 use crate::cli::session::Teller;
 use crate::lab::house::House;
-use crate::plan::{StepId, template};
+use crate::plan::StepId;
 use crate::report::shell_word;
-use crate::saga::{State, Status};
+use crate::saga::{Shown, State, Status};
 
 /// Each step of the plan: what is done, and why.
 const STEPS: &[(&str, &str)] = &[
@@ -123,18 +123,12 @@ pub(super) fn back(step: &StepId) -> String {
 
 /// What the run moved and from where to where: its own operations and what they put out, from the journal.
 pub(super) fn moved(state: &State) -> String {
-    let (outputs, run) = (state.outputs(), state.run.to_string());
-    let scope = template::Scope {
-        vars: &state.definition.vars,
-        outputs: &outputs,
-        run: &run,
-        secrets: template::Secrets::Masked,
-    };
+    let shown = Shown::of(state);
     let mut text = String::new();
     for (step, found) in state.definition.steps.iter().zip(&state.steps).filter(|(_, found)| found.owned) {
         let (Some(forward), Some(outputs)) = (&step.forward, &found.outputs) else { continue };
         let plain = |value: &Value| match value {
-            Value::String(text) => template::render_text(text, &scope).unwrap_or_else(|_| text.clone()),
+            Value::String(text) => shown.text(text),
             other => other.to_string(),
         };
         let told = |name: &str| forward.fields.get(name).map(plain);

@@ -13,8 +13,7 @@ use crate::driver::{House, Survey};
 use crate::plan::StepId;
 use crate::plan::graph::Graph;
 use crate::plan::recorded::{Operation, Step};
-use crate::plan::template;
-use crate::saga::{Answer, Glance, Purpose, State, Verdict};
+use crate::saga::{Answer, Glance, Purpose, Shown, State, Verdict};
 
 /// A system and how it is called.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +172,8 @@ pub(super) async fn reach(
     if let Some((_, (step, _))) = systems.iter().find(|(system, _)| matches!(system, System::Host(_))) {
         all.push(Seen::of("program `ssh`", program_at("ssh", Path::new("/"), step)));
     }
-    let text = |text: &str| rendered(state, text);
+    let shown = Shown::of(state);
+    let text = |text: &str| shown.text(text);
     let mut reached = Reached::default();
     let mut questions = Vec::new();
     let mut asked = Vec::new();
@@ -234,9 +234,10 @@ pub(super) async fn first_looks(
 
 /// What to do about a check that does not hold before anything was done.
 fn advice(check: &Operation, state: &State) -> String {
+    let shown = Shown::of(state);
     let field = |key: &str| {
         check.fields.get(key).map(|value| match value {
-            Value::String(text) => rendered(state, text),
+            Value::String(text) => shown.text(text),
             other => other.to_string(),
         })
     };
@@ -256,15 +257,4 @@ fn advice(check: &Operation, state: &State) -> String {
         }
         _ => "mend it there, or correct the plan".to_owned(),
     }
-}
-
-fn rendered(state: &State, text: &str) -> String {
-    let (outputs, run) = (state.outputs(), state.run.to_string());
-    let scope = template::Scope {
-        vars: &state.definition.vars,
-        outputs: &outputs,
-        run: &run,
-        secrets: template::Secrets::Masked,
-    };
-    template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned())
 }

@@ -13,8 +13,8 @@ use crate::driver::pre_image;
 use crate::driver::world::World;
 use crate::plan::recorded::{Compensate, Operation, Step};
 use crate::saga::{
-    Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Status, StepState,
-    Trace, Verdict, described,
+    Answer, Ask, CutCause, Direction, Evidence, FailureClass, Outcome, Reply, Settlement, Shown, Status,
+    StepState, Trace, Verdict, described,
 };
 
 impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
@@ -201,15 +201,15 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                 .cloned()
                 .collect()
         });
+        let shown = Shown::of(state);
         let question = step.gate.as_ref().map_or("", |gate| gate.question.as_str());
-        let question = self.renderer.text(state, question);
+        let question = shown.text(question);
         let soaks = if step.gate.as_ref().is_some_and(|gate| gate.evidence.is_none()) {
             step.needs.iter().filter_map(|id| state.step(id)).filter_map(soak_result).collect()
         } else {
             Vec::new()
         };
-        let names: Vec<String> =
-            operations.iter().map(|check| self.renderer.text(state, &described(check))).collect();
+        let names: Vec<String> = operations.iter().map(|check| shown.text(&described(check))).collect();
         let answers = self.answers(&operations);
         Box::pin(async move {
             let answers = answers.await;

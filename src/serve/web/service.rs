@@ -17,7 +17,7 @@ use crate::driver::history::{self, History};
 use crate::driver::{HistoryError, Holder, Patience, Submission, SubmitError, Tails, Target, Unresumed};
 use crate::journal::JournalError;
 use crate::plan::recorded::Definition;
-use crate::plan::{RunId, StepId, template};
+use crate::plan::{RunId, StepId};
 use crate::report::{self, Story, WayBack};
 use crate::saga::{Command, Refusal, State, Terms};
 
@@ -253,15 +253,7 @@ impl Service {
 
     /// The same, with these reasons against it.
     pub(super) fn way_back_unless(&self, state: &State, to: Option<&StepId>, refused: &[String]) -> Value {
-        let (outputs, run) = (state.outputs(), state.run.to_string());
-        let scope = template::Scope {
-            vars: &state.definition.vars,
-            outputs: &outputs,
-            run: &run,
-            secrets: template::Secrets::Masked,
-        };
-        let text = |text: &str| template::render_text(text, &scope).unwrap_or_else(|_| text.to_owned());
-        report::way_back_json(&WayBack { state, to, refused, text: &text })
+        report::way_back_json(&WayBack { state, to, refused })
     }
 
     /// Has a run do what a person asks; `Some(why)`: there was nothing to do.

@@ -7,12 +7,12 @@ use serde_json::Value as Json;
 use super::board::Entry;
 use super::service::PlanFile;
 use crate::driver::Tails;
+use crate::plan::StepId;
 use crate::plan::recorded::{Compensate, Step};
-use crate::plan::{StepId, template};
 use crate::report::{self, Attempt, Story, Told, duration_shown, time_shown, value_shown};
 use crate::saga::{
-    self, Course, Direction, GateState, Sample, Stamp, Standing, State, Status, StepState, Tail, Verdict,
-    described, standing,
+    self, Course, Direction, GateState, Sample, Shown, Stamp, Standing, State, Status, StepState, Tail,
+    Verdict, described, standing,
 };
 
 /// The sign that goes with how a run stands.
@@ -281,13 +281,6 @@ fn step_shown(
         ),
         (None, None) => "looks whether it is so".to_owned(),
     };
-    let (known, run) = (state.outputs(), state.run.to_string());
-    let scope = template::Scope {
-        vars: &state.definition.vars,
-        outputs: &known,
-        run: &run,
-        secrets: template::Secrets::Masked,
-    };
     let asked = match &found.door.gate {
         GateState::Asked(_) => "asks",
         _ => report::sign(&found.status),
@@ -300,7 +293,7 @@ fn step_shown(
         word => spaced(found.status.word()), tone => report::step_tone_word(found), sign => asked,
         summary => report::text_line(&step.summary),
         detail => report::detail_text(state, &step.id, now),
-        does => report::text_line(&template::render_text(&does, &scope).unwrap_or(does)),
+        does => report::text_line(&Shown::of(state).text(&does)),
         needs => step.needs.iter().map(StepId::as_str).collect::<Vec<_>>().join(", "),
         started => found.started_at.map(|at| time_shown(&at)),
         ended => found.ended_at.map(|at| time_shown(&at)),
