@@ -18,7 +18,7 @@ use crate::driver::{self, Clock, Glimpse, SystemClock, history};
 use crate::journal::Bodies;
 use crate::plan::{Loaded, Required, RunId};
 use crate::report::{self, exit};
-use crate::saga::{self, Change, Command, Course, End, Event, State};
+use crate::saga::{self, Change, Command, Course, End, Event, Holders, State};
 
 /// What `--detailed-exitcode` exits with when something would change.
 const CHANGES: u8 = 10;
@@ -82,11 +82,31 @@ pub(super) struct Meeting {
     changes: Vec<Change>,
     note: Option<String>,
     bodies: Bodies,
+    /// What other runs hold, as far as its steps take something.
+    elsewhere: Holders,
 }
 
 impl Meeting {
-    /// Reads the plan file and the run that `apply` would go on with; changes nothing.
+    /// Reads the plan file, the run that `apply` would go on with, and what others hold that it takes; changes nothing.
     pub(super) async fn of(
+        session: &Session,
+        file: &PlanFile,
+        access: Option<&Access>,
+        folder: &Path,
+        new_run: bool,
+    ) -> Result<Self, Fail> {
+        let mut meeting = Self::alone(session, file, access, folder, new_run).await?;
+        if let Some(access) = access
+            && meeting.definition().steps.iter().any(|step| !step.takes.is_empty())
+        {
+            let (history, bodies) = (access.history(), access.bodies());
+            meeting.elsewhere = driver::held_elsewhere(history, bodies, &meeting.state.run).await?;
+        }
+        Ok(meeting)
+    }
+
+    /// The same without a look at other runs.
+    async fn alone(
         session: &Session,
         file: &PlanFile,
         access: Option<&Access>,
@@ -98,7 +118,7 @@ impl Meeting {
             Some(access) => history::newest_of(access.history(), access.bodies(), file.path()).await?,
             None => None,
         };
-        let bodies = Bodies::at(folder);
+        let (bodies, elsewhere) = (Bodies::at(folder), Holders::new());
         let mut follows = None;
         let mut begun = access.zip(found);
         if let Some((access, run)) = begun.take_if(|_| new_run) {
@@ -131,6 +151,7 @@ impl Meeting {
                 changes,
                 note,
                 bodies,
+                elsewhere,
             });
         };
         let state = history::state(access.history(), access.bodies(), &run).await?;
@@ -150,7 +171,17 @@ impl Meeting {
         };
         if note.is_some() {
             let changes = Vec::new();
-            return Ok(Self { run: Some(run), seq, follows, state, loaded: None, changes, note, bodies });
+            return Ok(Self {
+                run: Some(run),
+                seq,
+                follows,
+                state,
+                loaded: None,
+                changes,
+                note,
+                bodies,
+                elsewhere,
+            });
         }
         let loaded = file.load(session, &state.definition.given, Required::MustBeGiven)?;
         let amendment =
@@ -166,7 +197,17 @@ impl Meeting {
                 saga::fold(&mut state, &event).map_err(|error| Fail::unexpected(error.to_string()))?;
             }
         }
-        Ok(Self { run: Some(run), seq, follows, state, loaded: Some(loaded), changes, note, bodies })
+        Ok(Self {
+            run: Some(run),
+            seq,
+            follows,
+            state,
+            loaded: Some(loaded),
+            changes,
+            note,
+            bodies,
+            elsewhere,
+        })
     }
 
     /// Looks at the world.
@@ -174,7 +215,8 @@ impl Meeting {
         let eyes = Eyes::open()?;
         let survey = eyes.survey(&self.state.definition, self.bodies.clone(), self.loaded.as_ref(), None);
         let survey = survey.patient(LOOK);
-        let glimpse = driver::preview(&survey, &self.state, &SystemClock::new().now()).await;
+        let now = SystemClock::new().now();
+        let glimpse = driver::preview(&survey, &self.state, &self.elsewhere, &now).await;
         eyes.close().await;
         Ok(glimpse)
     }

@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::history::{self, History, HistoryError};
+use crate::journal::Bodies;
 use crate::plan::RunId;
 use crate::saga::{self, Holders, State};
 
@@ -75,6 +77,25 @@ impl Deciding<'_> {
     pub(super) fn decided(mut self, state: &State) {
         claim(&mut self.0, &state.run, saga::held(state));
     }
+}
+
+/// What the runs of a journal hold now but for this one, read by somebody who drives none of them.
+///
+/// # Errors
+/// [`HistoryError`] when the runs cannot be listed. A run that cannot be read holds nothing: nobody can drive it, nor end it.
+pub async fn held_elsewhere(
+    history: &dyn History,
+    bodies: &Bodies,
+    run: &RunId,
+) -> Result<Holders, HistoryError> {
+    let mut held = Holders::new();
+    for head in history.runs().await?.into_iter().filter(|head| head.last_seq > 0 && head.run != *run) {
+        match history::state(history, bodies, &head.run).await {
+            Ok(state) => claim(&mut held, &head.run, saga::held(&state)),
+            Err(error) => tracing::warn!(run = %head.run, %error, "what this run holds is not known"),
+        }
+    }
+    Ok(held)
 }
 
 fn claim(held: &mut Holders, run: &RunId, claims: BTreeMap<String, String>) {

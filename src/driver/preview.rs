@@ -8,7 +8,8 @@ use super::world::World;
 use crate::plan::recorded::{Definition, Step};
 use crate::plan::{RunId, StepId, graph::Graph, template};
 use crate::saga::{
-    self, Ahead, Answer, Event, Finding, Glance, Illegal, Purpose, Shown, Stamp, State, Verdict, What,
+    self, Ahead, Answer, Event, Finding, Glance, Holders, Illegal, Purpose, Shown, Stamp, State, Verdict,
+    What,
 };
 
 /// What lies ahead, and what was seen to say so.
@@ -35,8 +36,13 @@ pub fn unopened(run: RunId, definition: Definition, now: Stamp) -> Result<State,
 /// says what lies ahead. Nothing is changed.
 ///
 /// The outputs of a probe that holds are those that later steps would have; what depends on the outputs of a step that
-/// has still to run is not known yet.
-pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -> Glimpse {
+/// has still to run is not known yet. `elsewhere` is what other runs hold ([`held_elsewhere`](super::held_elsewhere)).
+pub async fn preview<W: World>(
+    survey: &Survey<W>,
+    state: &State,
+    elsewhere: &Holders,
+    now: &Stamp,
+) -> Glimpse {
     let definition = &state.definition;
     // A scratch copy, never recorded or driven: it carries the outputs that are known so far.
     let mut scratch = state.clone();
@@ -81,7 +87,7 @@ pub async fn preview<W: World>(survey: &Survey<W>, state: &State, now: &Stamp) -
     }
     findings.extend(survey.look(&scratch, first_looks(state, &graph, &when)).await);
     let text = |text: &str| Shown::of(&scratch).text(text);
-    let ahead = saga::ahead(state, &seen, &when, &text, now);
+    let ahead = saga::ahead(state, &seen, &when, &text, elsewhere, now);
     Glimpse { ahead, findings, missing: survey.missing().to_vec() }
 }
 

@@ -7,7 +7,7 @@ use super::human::{count, duration, wall};
 use super::shown::SHOWN_VERSION;
 use super::{Look, Tone, guard};
 use crate::plan::RunId;
-use crate::saga::{Ahead, Change, Claim, Does, Finding, Purpose, StepAhead, Undo};
+use crate::saga::{Ahead, Change, Claim, Does, Elsewhere, Finding, Purpose, StepAhead, Undo};
 
 /// What is known of the way ahead.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +80,11 @@ fn takes(claim: &Claim) -> String {
             }
             (None, false) => format!("; waits until `{owner}` is seen to be gone"),
         });
+    }
+    if let Some(Elsewhere { run, owner }) = &claim.elsewhere {
+        text.push_str(&format!(
+            "; waits until run `{run}`, which holds it for `{owner}`, has let go or is over"
+        ));
     }
     text
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::outcome::Direction;
-use super::state::{State, Status, StepState};
+use super::state::{Elsewhere, State, Status, StepState};
 use crate::plan::graph::Graph;
 use crate::plan::{RunId, StepId};
 
@@ -19,6 +19,8 @@ pub struct Claim {
     pub owner: String,
     /// The other owners that have to be gone first.
     pub others: Vec<Other>,
+    /// The other run that has to let go first.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// Another owner of a resource that a step would take.
@@ -34,8 +36,9 @@ pub struct Other {
     pub checked: bool,
 }
 
-/// What the steps that are to come (`comes`, by their place) would take, walked through in the plan's order.
-pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Claim>> {
+/// What the steps that are to come (`comes`, by their place) would take, walked through in the plan's order, while other
+/// runs hold what they hold now.
+pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool], elsewhere: &Holders) -> Vec<Vec<Claim>> {
     let steps = &state.definition.steps;
     let mut holders = state.holders.clone();
     let mut freed: BTreeMap<(String, String), StepId> = BTreeMap::new();
@@ -63,8 +66,11 @@ pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool]) -> Vec<Vec<Cl
             let others: Vec<Other> =
                 others.filter(|o| o.holds || o.checked || o.freed_by.is_some()).collect();
             held.insert(owner.clone());
+            let other_run = elsewhere.get(resource).and_then(BTreeMap::first_key_value);
+            let elsewhere =
+                other_run.map(|(run, owner)| Elsewhere { run: run.clone(), owner: owner.clone() });
             let (resource, owner) = (resource.clone(), owner.clone());
-            found[place].push(Claim { resource, owner, others });
+            found[place].push(Claim { resource, owner, others, elsewhere });
         }
         for (resource, owner) in &step.frees {
             holders.entry(resource.clone()).or_default().remove(owner);

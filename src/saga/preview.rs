@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::claims::{Claim, claims};
+use super::claims::{Claim, Holders, claims};
 use super::outcome::{Answer, Verdict};
 use super::state::{Course, End, GateState, State, Status};
 use super::survey::{described, inverse_described};
@@ -103,12 +103,14 @@ pub enum Undo {
     Irreversible,
 }
 
-/// What lies ahead of `state`, when the probes answer `seen` and `when` is as given (an error: why it is not known).
+/// What lies ahead of `state`, when the probes answer `seen`, `when` is as given (an error: why it is not known), and other
+/// runs hold what they hold now.
 pub fn ahead(
     state: &State,
     seen: &BTreeMap<StepId, Answer>,
     when: &BTreeMap<StepId, Result<bool, String>>,
     text: &dyn Fn(&str) -> String,
+    elsewhere: &Holders,
     now: &Stamp,
 ) -> Ahead {
     let graph = Graph::of(&state.definition);
@@ -142,7 +144,7 @@ pub fn ahead(
         .iter()
         .map(|does| matches!(does, Does::Run | Does::Verify | Does::Soak | Does::Unknown))
         .collect();
-    for (ahead, claims) in steps.iter_mut().zip(claims(state, &graph, &comes)) {
+    for (ahead, claims) in steps.iter_mut().zip(claims(state, &graph, &comes, elsewhere)) {
         ahead.takes = claims;
     }
     for (place, ahead) in steps.iter_mut().enumerate() {

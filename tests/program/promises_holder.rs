@@ -119,6 +119,10 @@ fn at_the_door(lab: &Lab, name: &str) {
     lab.plan(name, &plan(name).replacen("[[step]]", &door, 1).replace("id = \"slow\"", &takes));
 }
 
+/// What `plan` says of it before it comes to that.
+const FORESEEN: &str =
+    "takes `door` as `q`; waits until run `p-1`, which holds it for `p`, has let go or is over";
+
 #[test]
 fn what_another_run_holds_is_waited_for() {
     let lab = Lab::new();
@@ -127,6 +131,7 @@ fn what_another_run_holds_is_waited_for() {
     }
     let first = lab.start("apply p/p.toml");
     lab.wait_for("began-p");
+    lab.expect(0, "plan p/q.toml").says(FORESEEN);
     let second = lab.start("apply p/q.toml");
     let waits = "waits for `door`, which run `p-1` holds";
     until("the second waits", || lab.run("status q").out.contains(waits));
@@ -147,6 +152,8 @@ fn what_a_run_holds_that_nobody_drives_is_known_from_the_journal() {
     ["p", "q"].iter().for_each(|name| go(&lab, name));
     lab.plan("p", &format!("{}{leaves}", std::fs::read_to_string(lab.path("p/p.toml")).unwrap()));
     lab.expect(4, "apply p/p.toml");
+    lab.expect(0, "plan p/q.toml").says(FORESEEN);
+    lab.expect(0, "--json plan p/q.toml").says(r#""elsewhere":{"owner":"p","run":"p-1"}"#);
     let waits = "waits for `door`, which run `p-1` holds";
     // Who waits for nothing says why it ends, and so does who looks afterwards.
     lab.expect(4, "apply p/q.toml --no-wait").says(waits);
