@@ -124,10 +124,12 @@ impl Saved {
         if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
             return Ok(None);
         }
-        let mut bytes = Vec::new();
-        let read =
-            std::fs::File::open(path).and_then(|file| file.take(PLAN_MAX as u64 + 1).read_to_end(&mut bytes));
-        if read.is_err() || !bytes.starts_with(MARK.as_bytes()) {
+        let Ok(mut file) = std::fs::File::open(path) else { return Ok(None) };
+        let mut bytes = vec![0; MARK.len()];
+        if file.read_exact(&mut bytes).is_err() || bytes != MARK.as_bytes() {
+            return Ok(None);
+        }
+        if file.take((PLAN_MAX + 1 - MARK.len()) as u64).read_to_end(&mut bytes).is_err() {
             return Ok(None);
         }
         serde_json::from_slice(&bytes).map(Some).map_err(|error| {

@@ -238,7 +238,7 @@ pub(super) fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
         return Err(std::io::ErrorKind::InvalidInput.into());
     }
     let file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(most).min(most));
     file.take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
