@@ -87,26 +87,8 @@ pub(super) struct Meeting {
 }
 
 impl Meeting {
-    /// Reads the plan file, the run that `apply` would go on with, and what others hold that it takes; changes nothing.
+    /// Reads the plan file and the run that `apply` would go on with; changes nothing.
     pub(super) async fn of(
-        session: &Session,
-        file: &PlanFile,
-        access: Option<&Access>,
-        folder: &Path,
-        new_run: bool,
-    ) -> Result<Self, Fail> {
-        let mut meeting = Self::alone(session, file, access, folder, new_run).await?;
-        if let Some(access) = access
-            && meeting.definition().steps.iter().any(|step| !step.takes.is_empty())
-        {
-            let (history, bodies) = (access.history(), access.bodies());
-            meeting.elsewhere = driver::held_elsewhere(history, bodies, &meeting.state.run).await?;
-        }
-        Ok(meeting)
-    }
-
-    /// The same without a look at other runs.
-    async fn alone(
         session: &Session,
         file: &PlanFile,
         access: Option<&Access>,
@@ -210,6 +192,15 @@ impl Meeting {
         })
     }
 
+    /// Takes in what other runs hold, if a step takes anything.
+    async fn beside(mut self, access: &Access) -> Result<Self, Fail> {
+        if self.definition().steps.iter().any(|step| !step.takes.is_empty()) {
+            let (history, bodies) = (access.history(), access.bodies());
+            self.elsewhere = driver::held_elsewhere(history, bodies, self.run.as_ref()).await?;
+        }
+        Ok(self)
+    }
+
     /// Looks at the world.
     pub(super) async fn look(&self) -> Result<Glimpse, Fail> {
         let eyes = Eyes::open()?;
@@ -234,8 +225,12 @@ pub(super) async fn run(session: &Session, args: &PlanArgs) -> Result<u8, Fail> 
         true => Some(Access::open(session, &folder, false).await?),
         false => None,
     };
-    let meeting = Meeting::of(session, &file, access.as_ref(), &folder, args.new_run).await;
+    let mut meeting = Meeting::of(session, &file, access.as_ref(), &folder, args.new_run).await;
     if let Some(access) = access {
+        meeting = match meeting {
+            Ok(meeting) => meeting.beside(&access).await,
+            refused => refused,
+        };
         // Nobody has to wait for the journal while we look.
         access.close().await;
     }

@@ -79,19 +79,25 @@ impl Deciding<'_> {
     }
 }
 
-/// What the runs of a journal hold now but for this one, read by somebody who drives none of them.
+/// What the runs of a journal hold now, but for one of them, read by somebody who drives none.
 ///
 /// # Errors
-/// [`HistoryError`] when the runs cannot be listed. A run that cannot be read holds nothing: nobody can drive it, nor end it.
+/// [`HistoryError`] when the runs cannot be listed, or who holds the journal goes away. A run that cannot be read holds nothing: nobody can
+/// drive it, nor end it.
 pub async fn held_elsewhere(
     history: &dyn History,
     bodies: &Bodies,
-    run: &RunId,
+    but: Option<&RunId>,
 ) -> Result<Holders, HistoryError> {
     let mut held = Holders::new();
-    for head in history.runs().await?.into_iter().filter(|head| head.last_seq > 0 && head.run != *run) {
+    for head in history.runs().await?.into_iter().filter(|head| head.last_seq > 0 && Some(&head.run) != but) {
         match history::state(history, bodies, &head.run).await {
             Ok(state) => claim(&mut held, &head.run, saga::held(&state)),
+            Err(
+                error @ (HistoryError::Holder(_)
+                | HistoryError::HolderSilent { .. }
+                | HistoryError::HolderGone),
+            ) => return Err(error),
             Err(error) => tracing::warn!(run = %head.run, %error, "what this run holds is not known"),
         }
     }

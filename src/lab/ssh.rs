@@ -27,6 +27,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::{Store, StoreError, listen};
+use crate::transport::spawn_alone;
 
 /// Why the server cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -234,7 +235,7 @@ impl Handler for Login {
         shell.arg("-c").arg(String::from_utf8_lossy(command).into_owned()).process_group(0);
         shell.env_clear().env("PATH", &self.path).env("HOME", &self.home).current_dir(&self.home);
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        match shell.spawn() {
+        match spawn_alone(|| shell.spawn()) {
             Ok(child) => {
                 session.channel_success(id)?;
                 tokio::spawn(serve(channel, child, session.handle()));

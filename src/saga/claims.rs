@@ -66,7 +66,12 @@ pub(super) fn claims(state: &State, graph: &Graph, comes: &[bool], elsewhere: &H
             let others: Vec<Other> =
                 others.filter(|o| o.holds || o.checked || o.freed_by.is_some()).collect();
             held.insert(owner.clone());
-            let other_run = elsewhere.get(resource).and_then(BTreeMap::first_key_value);
+            // Whoever is past its door waits for nobody any more.
+            let waits = matches!(
+                state.steps[place].status,
+                Status::Pending | Status::AwaitingApproval | Status::Failed { .. } | Status::Compensated
+            );
+            let other_run = elsewhere.get(resource).and_then(BTreeMap::first_key_value).filter(|_| waits);
             let elsewhere =
                 other_run.map(|(run, owner)| Elsewhere { run: run.clone(), owner: owner.clone() });
             let (resource, owner) = (resource.clone(), owner.clone());

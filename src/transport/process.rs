@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags};
@@ -98,18 +100,38 @@ pub(crate) fn members(group: u32) -> Vec<u32> {
 ///
 /// A child has every descriptor that we have until the kernel closes those that are not for it. It does so late in execve(2):
 /// the child has its new program by then, and vfork(2) has let us go on. So the descriptor is looked at: one that a child of
-/// ours will not keep is close-on-exec there too (`flags` in proc_pid_fdinfo(5)).
+/// ours will not keep is close-on-exec there too (`flags` in proc_pid_fdinfo(5)). It stops saying so just before it is closed
+/// (Linux 6.18, `fs/file.c`, `do_close_on_exec`), and is looked at once more.
 pub(crate) fn holders(path: &Path) -> Vec<u32> {
     let own = std::process::id();
-    let holds = |pid: u32| {
-        let child = stat(pid).is_some_and(|stat| stat.parent == own);
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        entries.flatten().any(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|target| target == path)
-                && !(child && closes_on_exec(pid, &entry.file_name().to_string_lossy()))
-        })
+    let child = |pid: u32| stat(pid).is_some_and(|stat| stat.parent == own);
+    let keeps = |pid: u32| kept(pid, path).next().is_some();
+    let holds = |pid: u32| match held(pid, path).next() {
+        Some(_) if child(pid) => {
+            keeps(pid) && {
+                thread::sleep(CLOSING);
+                keeps(pid)
+            }
+        }
+        held => held.is_some(),
     };
     pids().filter(|&pid| pid != own && holds(pid)).collect()
+}
+
+/// How long a descriptor may be half closed.
+const CLOSING: Duration = Duration::from_millis(2);
+
+/// The descriptors by which a process holds `path`.
+fn held(pid: u32, path: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries
+        .filter(move |entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// Those of them that it has beyond its next execve(2).
+fn kept(pid: u32, path: &Path) -> impl Iterator<Item = String> {
+    held(pid, path).filter(move |descriptor| !closes_on_exec(pid, descriptor))
 }
 
 /// Whether a descriptor is close-on-exec; one that is gone was.

@@ -15,8 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::spawn_alone;
-
 /// Length of a slot's record in the file, in bytes. Written by one `pwrite`(2), padded, so that a kill leaves
 /// either the old record or the new one. The longest attempt name has about 200 bytes.
 const RECORD_LEN: usize = 512;
@@ -113,9 +111,15 @@ impl Slots {
     }
 }
 
-/// Whether nobody holds the slot. Looked at while nothing is started, which would hold the look itself for a moment.
+/// Whether nobody holds the slot.
 pub(crate) fn is_free(path: &Path) -> io::Result<bool> {
-    spawn_alone(|| try_lock(&open(path, false)?))
+    let file = open(path, false)?;
+    let free = try_lock(&file)?;
+    if free {
+        // Not by closing alone: a process that is being started has a copy for a moment.
+        rustix::fs::flock(&file, FlockOperation::Unlock)?;
+    }
+    Ok(free)
 }
 
 /// A file without a readable record was never used: the record is written before the process starts.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{FOLDER, Place, Said};
+use crate::transport::spawn_alone;
 
 /// Runs a command and writes down how it ended. Started apart, so that it outlives the tool that began it.
 const KEEPER: &str = r#"d=$1; shift; cd "$GUEST_ROOT" || exit 1; (exec "$@" < "$d/in" > "$d/out" 2> "$d/err")
@@ -69,7 +70,7 @@ pub(super) fn start(
         command.env(HOME_ASSISTANT, address);
     }
     let spawned = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match spawned.spawn() {
+    match spawn_alone(|| spawned.spawn()) {
         Ok(_) => Start::Runs,
         Err(error) => Start::Fails(error.to_string()),
     }
