@@ -217,8 +217,9 @@ async fn an_end_that_somebody_else_has_read_is_known_to_nobody() {
         world.call("a", 1, exec(json!({ "argv": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done"] })));
     let acting = tokio::spawn(world.actions.act(call.clone()));
     let kept = pve.place.guest(116).join("exec");
-    let running = || kept.read_dir().is_ok_and(|mut all| all.next().is_some());
-    until("it runs", running);
+    // Its output is the last thing that is made for it; before, the agent itself would miss what is taken away here.
+    let runs = |found: &fs::DirEntry| found.path().join("out").exists();
+    until("it runs", || kept.read_dir().is_ok_and(|all| all.flatten().any(|found| runs(&found))));
     // What the agent does with an end that was read.
     let pid = kept.read_dir().unwrap().next().unwrap().unwrap().path();
     fs::rename(&pid, pve.place.guest(116).join("read")).unwrap();
