@@ -82,8 +82,8 @@ impl Deciding<'_> {
 /// What the runs of a journal hold now, but for one of them, read by somebody who drives none.
 ///
 /// # Errors
-/// [`HistoryError`] when the runs cannot be listed, or who holds the journal goes away. A run that cannot be read holds nothing: nobody can
-/// drive it, nor end it.
+/// [`HistoryError`] when the runs cannot be listed, or who holds the journal goes away. A run that cannot be read holds
+/// nothing: nobody can drive it, nor end it.
 pub async fn held_elsewhere(
     history: &dyn History,
     bodies: &Bodies,
