@@ -173,11 +173,12 @@ impl Journal {
 
     /// Replaces keys of the database by the mark of an archived run, as one.
     fn replace(&mut self, keys: Vec<Vec<u8>>, slot: u32, mark: &Mark) -> Result<(), JournalError> {
-        // The head file must not name an event that goes away: it stands at the leases from here on.
+        // The head file must not name an event that goes away, after a power loss neither: it stands at the leases from here on.
         let (seq, hash) = (self.leases.last_seq, self.leases.hash);
         self.commit(Vec::new(), 0, LEASES, seq, hash)?;
+        self.settle_head()?;
         let value = serde_json::to_vec(mark).expect("plain fields");
-        let done = self.store.replace(keys, (record::mark_key(slot).to_vec(), value));
+        let done = self.store.write(keys, vec![(record::mark_key(slot).to_vec(), value)]);
         self.poisoning(done)
     }
 

@@ -15,12 +15,14 @@ use super::error::JournalError;
 use super::head::{Head, Place};
 use super::record::{self, META};
 use super::store::Store;
+use super::wal::Wal;
 use super::{FORMAT, files};
 
 /// The journal's folder below the state folder, and its parts.
 const JOURNAL: &str = "journal";
 const VERSION: &str = "version";
 const HEAD: &str = "head";
+const WAL: &str = "wal";
 const SLED: &str = "sled";
 
 /// The version file of a newer format, before it has its name.
@@ -63,6 +65,10 @@ impl Layout {
 
     pub(super) fn head(&self) -> PathBuf {
         self.journal.join(HEAD)
+    }
+
+    pub(super) fn wal(&self) -> PathBuf {
+        self.journal.join(WAL)
     }
 
     pub(super) fn sled(&self) -> PathBuf {
@@ -110,16 +116,21 @@ impl Layout {
         Ok(found)
     }
 
-    /// Says that this journal has [`FORMAT`] from now on; on stable storage when it returns. After a crash before, it
-    /// has the older one, and what may lie beside it is written over by the next one who comes.
-    pub(super) fn raise_version(&self) -> Result<(), JournalError> {
+    /// Gives a journal of an older format what [`FORMAT`] has more, and says that it has it from now on; on stable storage
+    /// when it returns. After a crash before, it has the older one, and what may lie beside it is made anew by the next one
+    /// who comes.
+    pub(super) fn raise_version(&self, journal: [u8; 16]) -> Result<(), JournalError> {
         let (path, next) = (self.journal.join(VERSION), self.journal.join(VERSION_NEXT));
-        match fs::remove_file(&next) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(JournalError::io("remove", &next, e));
+        for left in [&self.wal(), &next] {
+            match fs::remove_file(left) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(JournalError::io("remove", left, e));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Wal::create(&self.wal(), journal)?;
+        files::sync_folder(&self.journal)?;
         files::write_private(&next, version_text().as_bytes())?;
         fs::rename(&next, &path).map_err(|e| JournalError::io("write", &path, e))?;
         files::sync_folder(&self.journal)
@@ -164,11 +175,12 @@ pub(super) fn create(folder: &Path) -> Result<(), JournalError> {
     let bytes = meta.id_bytes().expect("16 bytes in hex");
     let start = Place { records: 0, token: 0, slot: 0, seq: 0, hash: record::genesis(&meta.id, None) };
     Head::create(&parts.head(), bytes, &start)?;
+    Wal::create(&parts.wal(), bytes)?;
     DirBuilder::new()
         .mode(0o700)
         .create(parts.sled())
         .map_err(|e| JournalError::io("create folder", &unfinished, e))?;
-    let store = Store::open(&parts.sled())?;
+    let mut store = Store::open(&parts.sled())?;
     store.commit(vec![(META.to_vec(), serde_json::to_vec(&meta).expect("two plain fields"))])?;
     drop(store);
     files::sync_tree(&unfinished)?;

@@ -77,6 +77,8 @@ pub struct Journal {
     pub(super) folder: PathBuf,
     pub(super) store: Store,
     pub(super) head: Head,
+    /// The place reached, while the head file does not say so yet.
+    pub(super) reached: Option<Place>,
     pub(super) id: String,
     pub(super) id_bytes: [u8; 16],
     pub(super) token: u64,
@@ -95,7 +97,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes entries, syncs them, and notes the place reached. Any failure poisons.
+    /// Writes entries and syncs them; the place reached is noted when it [catches up](Self::catch_up). Any failure poisons.
     pub(super) fn commit(
         &mut self,
         entries: Vec<Entry>,
@@ -105,11 +107,28 @@ impl Journal {
         hash: Hash,
     ) -> Result<(), JournalError> {
         self.check_poison()?;
+        self.catch_up()?;
         let place = Place { records: self.records + records, token: self.token, slot, seq, hash };
-        let done = self.store.commit(entries).and_then(|()| self.head.note(&place));
+        let done = self.store.commit(entries);
         if done.is_ok() {
             self.records = place.records;
+            self.reached = Some(place);
         }
+        self.poisoning(done)
+    }
+
+    /// Does what an append has left for later, because nothing that was promised waits for it: sled gets what the write-ahead
+    /// log has, and the head file is told the place reached. The next append does it at its beginning, and closing at its
+    /// end; whoever has nothing to do meanwhile calls it before.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), which has kept its events nevertheless.
+    pub fn catch_up(&mut self) -> Result<(), JournalError> {
+        self.check_poison()?;
+        let done = self.store.catch_up().and_then(|()| match self.reached.take() {
+            Some(place) => self.head.note(&place),
+            None => Ok(()),
+        });
         self.poisoning(done)
     }
 
@@ -237,14 +256,14 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`], which poisons, and [`JournalError::Poisoned`].
     pub fn settle_head(&mut self) -> Result<(), JournalError> {
-        self.check_poison()?;
+        self.catch_up()?;
         let settled = self.head.settle();
         self.poisoning(settled)
     }
 
     /// Whether [`settle_head`](Self::settle_head) has something to do.
     pub fn is_unsettled(&self) -> bool {
-        self.poison.is_none() && self.head.is_unsettled()
+        self.poison.is_none() && (self.reached.is_some() || self.head.is_unsettled())
     }
 
     /// Begins a run of a plan and names it: `name-1`, `name-2`, … On stable storage when it returns; a number is
@@ -381,6 +400,9 @@ impl Drop for Journal {
         if self.poison.is_some() {
             // sled is left as it stands, with its file locked, until this process ends; so is the journal.
             std::mem::forget(self.lock.take());
+        } else {
+            // Nothing that was promised needs it: a failure is for the next one who opens the journal to find.
+            drop(self.catch_up());
         }
     }
 }

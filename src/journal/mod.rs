@@ -6,7 +6,7 @@
 //! acknowledged, or says that it cannot: events carry the hash of the one before, and a second small file remembers
 //! how far the journal had come, because sled drops a torn tail in silence.
 //!
-//! Only this room names sled. Start reading at [`Journal`]; [`Handle`] is its face to async code, [`Bodies`] keeps
+//! An append goes into a write-ahead log first, and from there into sled. Only this room names sled. Start reading at [`Journal`]; [`Handle`] is its face to async code, [`Bodies`] keeps
 //! large contents beside it. `docs/journal-format.md` describes the bytes.
 
 mod archive;
@@ -28,6 +28,7 @@ mod record;
 mod shared;
 mod store;
 mod tail;
+mod wal;
 
 pub use bodies::Bodies;
 pub use error::JournalError;
@@ -41,5 +42,5 @@ pub use record::{BODY_MAX, Hash};
 pub use shared::Handle;
 
 /// The format this binary writes. It reads this one and every older one, and refuses a newer one untouched.
-/// Format 2 has the events of one append in one record (`layout.rs`).
-pub const FORMAT: u32 = 2;
+/// Format 2 has the events of one append in one record (`layout.rs`), format 3 a log before the database (`wal.rs`).
+pub const FORMAT: u32 = 3;

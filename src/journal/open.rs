@@ -67,11 +67,13 @@ impl Journal {
             }
             other => other?,
         };
-        let mut journal = Self::recover(folder, &layout, store, lock, bodies)?;
+        let mut journal = Self::recover(folder, &layout, format, store, lock, bodies)?;
+        journal.store.is_sound();
         journal.warnings = filesystem::warnings(folder)?;
         if format < FORMAT {
             // Before the first record that an older binary could not read; what is there stays as it is.
-            layout.raise_version()?;
+            layout.raise_version(journal.id_bytes)?;
+            journal.store.join(&layout.wal(), journal.id_bytes)?;
         }
         journal.lease(options.holder.clone())?;
         Ok(journal)
@@ -81,16 +83,18 @@ impl Journal {
     fn recover(
         folder: &Path,
         layout: &Layout,
+        format: u32,
         store: Store,
         lock: Lock,
         bodies: Bodies,
     ) -> Result<Self, JournalError> {
         let mut store = store;
-        match Self::recover_parts(folder, layout, &store) {
+        match Self::recover_parts(folder, layout, format, &mut store) {
             Ok((meta, id_bytes, head, leases, runs, archived, order, records, token)) => Ok(Self {
                 folder: folder.to_owned(),
                 store,
                 head,
+                reached: None,
                 id: meta.id,
                 id_bytes,
                 token,
@@ -106,7 +110,7 @@ impl Journal {
             }),
             Err(e) => {
                 // What is damaged is left exactly as it is.
-                store.seal();
+                store.is_damaged();
                 Err(e)
             }
         }
@@ -116,7 +120,8 @@ impl Journal {
     fn recover_parts(
         folder: &Path,
         layout: &Layout,
-        store: &Store,
+        format: u32,
+        store: &mut Store,
     ) -> Result<
         (Meta, [u8; 16], Head, Tail, HashMap<RunId, Tail>, HashMap<RunId, Mark>, Vec<RunId>, u64, u64),
         JournalError,
@@ -129,6 +134,10 @@ impl Journal {
         create::check_format(folder, meta.format)?;
         let id_bytes = meta.id_bytes().ok_or_else(|| damaged("its id makes no sense"))?;
         let (head, place) = Head::open(&layout.head(), id_bytes)?;
+        if format == FORMAT {
+            store.join(&layout.wal(), id_bytes)?;
+        }
+        let store = &*store;
 
         let leases = tail(store, &path, &meta.id, None, LEASES)?;
         let mut token = place.token;

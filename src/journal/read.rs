@@ -207,7 +207,7 @@ mod tests {
     /// Stores four events whose second link can be bent, and reads them.
     fn read(bend: impl Fn(u64, &mut Hash, &mut Hash) -> bool) -> Result<Vec<Stored>, JournalError> {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
         let run = RunId::try_from("p-1".to_owned()).unwrap();
         let mut before = record::genesis("j", Some(&run));
         for seq in 1..=4 {
@@ -256,7 +256,7 @@ mod tests {
     /// Four events in one record, of which the bytes can be bent.
     fn read_one_record(from: u64, bend: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<Stored>, JournalError> {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
         let run = RunId::try_from("p-1".to_owned()).unwrap();
         let before = record::genesis("j", Some(&run));
         let mut link = before;

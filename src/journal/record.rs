@@ -58,6 +58,9 @@ pub(super) fn chain(before: &Hash, seq: u64, body: &[u8]) -> Hash {
 /// The one key of what is true of the whole journal.
 pub(super) const META: &[u8] = b"M";
 
+/// The one key of the last round of the write-ahead log of which the database has all; eight bytes.
+pub(super) const WRITTEN: &[u8] = b"W";
+
 /// Where runs stand, by their number in order of creation.
 pub(super) const RUNS: &[u8] = b"R";
 

@@ -1,5 +1,7 @@
-//! sled, fenced: its settings, the sync it does not do, its panics, and the poison after a failure.
+//! sled, fenced: its settings, the sync it does not do, its panics, the poison after a failure, and the log before it.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -10,6 +12,9 @@ use std::time::Duration;
 
 use super::error::JournalError;
 use super::files;
+use super::layout::Entry;
+use super::record::WRITTEN;
+use super::wal::Wal;
 
 /// sled's page cache in bytes. The default is 1 GB. Reading is rare (a run is folded once, when it is opened) and
 /// sequential, so that a larger cache buys nothing; see `benches/journal.rs` for what it costs in memory.
@@ -29,13 +34,19 @@ const ROOM_BYTES: u64 = 128 * 1024;
 /// this is a journal closed in this process a moment ago: sled lets go of its file when its epochs have turned.
 const LOCK_TRIES: u32 = 200;
 
-/// An open sled database and a descriptor of its data file.
+/// An open sled database, a descriptor of its data file, and the write-ahead log.
 #[derive(Debug)]
 pub(super) struct Store {
     /// Absent only while dropping.
     db: Option<sled::Db>,
     data: File,
     path: PathBuf,
+    /// None until the database has said which one is its own.
+    wal: Option<Wal>,
+    /// What stands in the log and was not given to sled yet, in order.
+    waiting: RefCell<Vec<Entry>>,
+    /// Its files as they were found, until it is known that they hold together.
+    found: Option<Found>,
     /// Set when nothing more may be written, not even by sled's own `Drop`.
     sealed: bool,
 }
@@ -44,6 +55,7 @@ impl Store {
     /// Opens the database in `path`, or makes one there.
     pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
         clear_half_snapshots(path)?;
+        let found = Found::read(path)?;
         let config = || {
             sled::Config::new()
                 .path(path)
@@ -63,7 +75,11 @@ impl Store {
                     tries += 1;
                     thread::sleep(Duration::from_millis(2));
                 }
-                other => break other?,
+                Err(error) => {
+                    found.put_back(path);
+                    return Err(error);
+                }
+                Ok(db) => break db,
             }
         };
         let file = path.join("db");
@@ -71,7 +87,36 @@ impl Store {
         let data = data.map_err(|e| JournalError::io("open", &file, e))?;
         // Opening may have renamed a new snapshot into place and removed the old one.
         files::sync_folder(path)?;
-        Ok(Self { db: Some(db), data, path: path.to_owned(), sealed: false })
+        let waiting = RefCell::default();
+        let found = Some(found);
+        Ok(Self { db: Some(db), data, path: path.to_owned(), wal: None, waiting, found, sealed: false })
+    }
+
+    /// What is stored holds together: how it was found is of no interest any more.
+    pub(super) fn is_sound(&mut self) {
+        self.found = None;
+    }
+
+    /// What is stored does not hold together: its files become what they were before sled opened them.
+    pub(super) fn is_damaged(&mut self) {
+        self.seal();
+        if let Some(found) = self.found.take() {
+            found.put_back(&self.path);
+        }
+    }
+
+    /// Takes the journal's write-ahead log on, and with it what the database lacks.
+    pub(super) fn join(&mut self, wal: &Path, journal: [u8; 16]) -> Result<(), JournalError> {
+        let written = match self.get(WRITTEN)? {
+            None => 0,
+            Some(value) => <[u8; 8]>::try_from(&value[..]).map(u64::from_be_bytes).map_err(|_| {
+                JournalError::damaged(&self.path, "how much of the write-ahead log it has makes no sense")
+            })?,
+        };
+        let (wal, lacking) = Wal::open(wal, journal, written)?;
+        self.wal = Some(wal);
+        *self.waiting.get_mut() = lacking;
+        self.catch_up()
     }
 
     fn db(&self) -> &sled::Db {
@@ -80,11 +125,13 @@ impl Store {
 
     /// Reads one value.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, JournalError> {
+        self.catch_up()?;
         guarded("read", &self.path, || self.db().get(key))
     }
 
     /// The last entry below a prefix.
     pub(super) fn last(&self, prefix: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, JournalError> {
+        self.catch_up()?;
         guarded("read", &self.path, || self.db().scan_prefix(prefix).next_back().transpose())
     }
 
@@ -94,38 +141,70 @@ impl Store {
         prefix: &[u8],
         key: &[u8],
     ) -> Result<Option<(sled::IVec, sled::IVec)>, JournalError> {
+        self.catch_up()?;
         guarded("read", &self.path, || self.db().range(prefix..=key).next_back().transpose())
     }
 
     /// All entries from `from` on that have the prefix, in order.
     pub(super) fn scan(&self, prefix: &[u8], from: &[u8]) -> Scan<'_> {
-        Scan { iter: self.db().range(from.to_vec()..behind(prefix)), path: &self.path }
+        let failed = self.catch_up().err();
+        Scan { iter: self.db().range(from.to_vec()..behind(prefix)), path: &self.path, failed }
     }
 
-    /// Writes all entries as one, and returns when they are on stable storage.
+    /// Keeps all entries as one, and returns when they are on stable storage: in the write-ahead log, where that takes them.
     ///
     /// After an error nobody knows what is on stable storage: the caller seals the store.
-    pub(super) fn commit(&self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), JournalError> {
+    pub(super) fn commit(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let full = match &self.wal {
+            Some(wal) if Wal::takes(&entries) => !wal.has_room(&entries),
+            _ => return self.write(Vec::new(), entries),
+        };
+        if full {
+            self.write(Vec::new(), Vec::new())?;
+        }
+        if let Some(wal) = &mut self.wal {
+            wal.append(&entries)?;
+        }
+        self.waiting.get_mut().extend(entries);
+        Ok(())
+    }
+
+    /// Gives to sled what waits for it. Reading does it by itself; whoever calls it while there is nothing to do anyway
+    /// spares the next append that time. sled writes none of it before [`write`](Self::write), or when it needs room.
+    pub(super) fn catch_up(&self) -> Result<(), JournalError> {
+        let waiting = self.waiting.take();
         guarded("write", &self.path, || {
-            if entries.len() == 1 {
-                // One insertion is atomic by itself and spares the batch's manifest.
-                for (key, value) in entries {
-                    self.db().insert(key, value)?;
-                }
-            } else {
-                let mut batch = sled::Batch::default();
-                for (key, value) in entries {
-                    batch.insert(key, value);
-                }
-                self.db().apply_batch(batch)?;
+            waiting.into_iter().try_for_each(|(key, value)| self.db().insert(key, value).map(drop))
+        })
+    }
+
+    /// Removes keys and writes entries, as one, with all that came before; on stable storage when it returns.
+    ///
+    /// The database has all of the log from then on, which begins its next round.
+    pub(super) fn write(&mut self, removed: Vec<Vec<u8>>, entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.catch_up()?;
+        let round = self.wal.as_ref().map(Wal::round);
+        guarded("write", &self.path, || {
+            let mut batch = sled::Batch::default();
+            removed.into_iter().for_each(|key| batch.remove(key));
+            entries.into_iter().for_each(|(key, value)| batch.insert(key, value));
+            if let Some(round) = round {
+                batch.insert(WRITTEN, &round.to_be_bytes());
             }
+            self.db().apply_batch(batch)?;
             // Without it, the records are in sled's buffer only and gone with the process.
             self.db().flush()
         })?;
         // sled's flush is sync_file_range(2) on Linux, which neither writes the file's size nor empties the disk's
-        // own cache (`pagecache/iobuf.rs`, `write_to_log`). Without this line a power loss takes back acknowledged
-        // events, and no test that kills processes can notice: tests/journal/syscalls.rs looks at the calls.
+        // own cache (`pagecache/iobuf.rs`, `write_to_log`). Without this line a power loss takes back what the log is about
+        // to be written over, and no test that kills processes can notice: tests/journal/syscalls.rs looks at the calls.
         self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))?;
+        if let Some(wal) = &mut self.wal {
+            wal.turn();
+        }
         self.make_room();
         Ok(())
     }
@@ -151,18 +230,6 @@ impl Store {
         self.scan(prefix, prefix).map(|entry| entry.map(|(key, _)| key.to_vec())).collect()
     }
 
-    /// Removes keys and writes one entry in their place, as one; on stable storage when it returns.
-    pub(super) fn replace(&self, keys: Vec<Vec<u8>>, entry: (Vec<u8>, Vec<u8>)) -> Result<(), JournalError> {
-        guarded("write", &self.path, || {
-            let mut batch = sled::Batch::default();
-            keys.into_iter().for_each(|key| batch.remove(key));
-            batch.insert(entry.0, entry.1);
-            self.db().apply_batch(batch)?;
-            self.db().flush()
-        })?;
-        self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))
-    }
-
     /// Nothing more is written from here on, not even by sled when it is dropped.
     pub(super) fn seal(&mut self) {
         self.sealed = true;
@@ -185,13 +252,18 @@ impl Drop for Store {
 pub(super) struct Scan<'a> {
     iter: sled::Iter,
     path: &'a Path,
+    /// Said instead of the first entry.
+    failed: Option<JournalError>,
 }
 
 impl Iterator for Scan<'_> {
     type Item = Result<(sled::IVec, sled::IVec), JournalError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Self { iter, path } = self;
+        let Self { iter, path, failed } = self;
+        if let Some(error) = failed.take() {
+            return Some(Err(error));
+        }
         guarded("read", path, || iter.next().transpose()).transpose()
     }
 }
@@ -217,21 +289,73 @@ fn guarded<T>(
     }
 }
 
+/// The files of a database before it is opened.
+///
+/// Opening writes: what sled takes for the torn end of its log it fills with zeros, to the end of the file, also where only
+/// the beginning is damaged (`pagecache/snapshot.rs`, `advance_snapshot`). Whoever wants to save what can be saved needs it as
+/// it was.
+#[derive(Debug)]
+struct Found(BTreeMap<PathBuf, Vec<u8>>);
+
+impl Found {
+    fn read(path: &Path) -> Result<Self, JournalError> {
+        let read = |file: &Path| fs::read(file).map_err(|e| JournalError::io("read", file, e));
+        files_in(path)?
+            .into_iter()
+            .map(|file| Ok((file.clone(), read(&file)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Puts back what has changed, in place, and takes away what was added. What cannot be is left: there is an error to be
+    /// said already.
+    fn put_back(&self, path: &Path) {
+        for (file, bytes) in &self.0 {
+            if fs::read(file).is_ok_and(|now| now == *bytes) {
+                continue;
+            }
+            let written =
+                OpenOptions::new().write(true).create(true).truncate(false).open(file).and_then(|found| {
+                    found.write_all_at(bytes, 0)?;
+                    found.set_len(bytes.len() as u64)?;
+                    found.sync_all()
+                });
+            if let Err(error) = written {
+                tracing::warn!(%error, path = %file.display(), "cannot put back what was found");
+            }
+        }
+        for file in files_in(path).unwrap_or_default().iter().filter(|file| !self.0.contains_key(*file)) {
+            drop(fs::remove_file(file));
+        }
+    }
+}
+
+/// The files in a folder; none when it is not there.
+fn files_in(path: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(JournalError::io("list", path, e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| JournalError::io("list", path, e))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
+}
+
 /// Removes snapshots that were being written when a process was killed.
 ///
 /// sled writes one at every opening that finds news, as `snap.<lsn>.generating`, and renames it; at the next opening
 /// it takes the *last* of all `snap.*` by name, which is that half one, and gives up
 /// (`pagecache/snapshot.rs`, `read_snapshot`; `config.rs`, `get_snapshot_files`).
 fn clear_half_snapshots(path: &Path) -> Result<(), JournalError> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(JournalError::io("list", path, e)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| JournalError::io("list", path, e))?;
-        if entry.file_name().to_string_lossy().ends_with(".generating") {
-            fs::remove_file(entry.path()).map_err(|e| JournalError::io("remove", &entry.path(), e))?;
+    for file in files_in(path)? {
+        if file.extension().is_some_and(|end| end == "generating") {
+            fs::remove_file(&file).map_err(|e| JournalError::io("remove", &file, e))?;
         }
     }
     Ok(())
@@ -262,7 +386,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut inode = None;
         for round in 0..5_u32 {
-            let store = Store::open(folder.path()).unwrap();
+            let mut store = Store::open(folder.path()).unwrap();
             for i in 0..300_u32 {
                 let key = [b"E".to_vec(), (i % 40).to_be_bytes().to_vec()].concat();
                 store.commit(vec![(key, [round.to_be_bytes().to_vec(), vec![7; 3000]].concat())]).unwrap();
@@ -290,7 +414,7 @@ mod tests {
         let (mut count, mut lengths) = (0, std::collections::BTreeSet::new());
         // Over the end of two segments, opened in between.
         for _ in 0..12 {
-            let store = there(count);
+            let mut store = there(count);
             for _ in 0..100 {
                 store.commit(vec![(key(count), vec![1; 900])]).unwrap();
                 lengths.insert(fs::metadata(&file).unwrap().len());
@@ -305,7 +429,7 @@ mod tests {
         let bytes = fs::read(&file).unwrap();
         let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
         fs::write(&file, &bytes[..written]).unwrap();
-        let store = there(count);
+        let mut store = there(count);
         store.commit(vec![(key(count), vec![1; 900])]).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().len() % ROOM_BYTES, 0);
         drop(store);

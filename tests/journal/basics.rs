@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::*;
-use runner::journal::{Append, BODY_MAX, Bodies, Journal, JournalError, held_by};
+use runner::journal::{Append, BODY_MAX, Bodies, FORMAT, Journal, JournalError, held_by};
 use runner::plan::RunId;
 
 #[test]
@@ -161,13 +161,14 @@ fn folders_are_private() {
 fn a_newer_journal_is_refused_by_both_versions_and_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
-    fs::write(folder.path().join("journal/version"), "runner journal, format 3\nand what it may add\n")
-        .unwrap();
+    let newer = format!("runner journal, format {}\nand what it may add\n", FORMAT + 1);
+    fs::write(folder.path().join("journal/version"), newer).unwrap();
     fs::create_dir(folder.path().join("journal.new-1234")).unwrap();
     let before = tree(folder.path());
     let error = open(folder.path()).unwrap_err();
-    assert!(matches!(error, JournalError::Newer { found: 3, known: 2, .. }));
-    assert!(error.to_string().contains("format 3") && error.to_string().contains("up to 2"), "{error}");
+    assert!(matches!(error, JournalError::Newer { found, known: FORMAT, .. } if found == FORMAT + 1));
+    let (found, known) = (format!("format {}", FORMAT + 1), format!("up to {FORMAT}"));
+    assert!(error.to_string().contains(&found) && error.to_string().contains(&known), "{error}");
     assert_eq!(tree(folder.path()), before);
 }
 

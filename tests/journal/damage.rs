@@ -18,19 +18,6 @@ use runner::journal::JournalError;
 
 const EVENTS: u64 = 150;
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -139,10 +126,12 @@ fn damage_is_noticed_or_harmless() {
         // `original` was opened once more by `look`; every case starts from the same bytes.
         copy(&sound, &state);
         let files = files(&state.join("journal"));
-        // The data file half of the time.
-        let data = state.join("journal/sled/db");
-        let path =
-            if rng.below(2) == 0 { data } else { files[rng.below(files.len() as u64) as usize].clone() };
+        // The data file and the log before it half of the time.
+        let path = match rng.below(4) {
+            0 => state.join("journal/sled/db"),
+            1 => state.join("journal/wal"),
+            _ => files[rng.below(files.len() as u64) as usize].clone(),
+        };
         let mut bytes = fs::read(&path).unwrap();
         // What is written: the zeros behind it are room for what comes.
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1) as u64;
@@ -174,7 +163,12 @@ fn damage_is_noticed_or_harmless() {
             }
         };
         fs::write(&path, bytes).unwrap();
+        let contents = || files.iter().map(|file| fs::read(file).ok()).collect::<Vec<_>>();
+        let before = contents();
         let outcome = look(&state);
+        if outcome.starts_with("refused") && contents() != before {
+            wrong.push(format!("{case}: {} {what}: it was changed", path.display()));
+        }
         let line = format!("{case}: {} {what}: {outcome}", path.strip_prefix(&state).unwrap().display());
         match () {
             () if outcome.starts_with("intact") => intact += 1,
@@ -195,7 +189,7 @@ fn damage_is_noticed_or_harmless() {
 fn a_missing_part_is_damage() {
     let folder = tempfile::tempdir().unwrap();
     original(folder.path());
-    for part in ["version", "head", "sled"] {
+    for part in ["version", "head", "sled", "wal"] {
         let (path, kept) = (folder.path().join("journal").join(part), folder.path().join("kept"));
         fs::rename(&path, &kept).unwrap();
         let outcome = look(folder.path());
@@ -278,8 +272,8 @@ fn a_torn_record_loses_all_of_its_events_or_none() {
     copy(&state, &before);
     append(&mut journal, 16);
     journal.settle_head().unwrap();
-    let old = fs::read(before.join("journal/sled/db")).unwrap();
-    let mut new = fs::read(state.join("journal/sled/db")).unwrap();
+    let old = fs::read(before.join("journal/wal")).unwrap();
+    let mut new = fs::read(state.join("journal/wal")).unwrap();
     let head = fs::read(state.join("journal/head")).unwrap();
     new.resize(old.len().max(new.len()), 0);
     let differs = |at: &usize| old.get(*at).copied().unwrap_or(0) != new[*at];
@@ -293,7 +287,7 @@ fn a_torn_record_loses_all_of_its_events_or_none() {
             copy(&before, &case);
             let mut bytes = new[..cut].to_vec();
             bytes.extend(old.iter().skip(cut));
-            fs::write(case.join("journal/sled/db"), bytes).unwrap();
+            fs::write(case.join("journal/wal"), bytes).unwrap();
             if with_head {
                 fs::write(case.join("journal/head"), &head).unwrap();
             }

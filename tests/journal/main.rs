@@ -13,3 +13,4 @@ mod handle;
 mod old_formats;
 mod syscalls;
 mod tail;
+mod wal;

@@ -64,7 +64,7 @@ fn traced(lab: &Lab, words: &str) -> String {
 
 fn check(log: &str, steps: &[String], word: &str, direction: &str) {
     let all = calls(log);
-    let data = |call: &Call| call.text.contains("/journal/sled/db>");
+    let data = |call: &Call| call.text.contains("/journal/wal>");
     for step in steps {
         let marker = format!("\"{word}-{step}\"");
         let first = all.iter().filter(|call| call.text.starts_with("execve(") && call.text.contains(&marker));

@@ -46,6 +46,20 @@ pub(crate) fn all(journal: &Journal, run: &RunId) -> Result<Vec<Stored>, Journal
     journal.read(run, 1).collect()
 }
 
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Small numbers that look random and can be had again.
 pub(crate) struct Rng(pub(crate) u64);
 
