@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -14,8 +15,8 @@ use super::follow::{self, Rested, Screen, Shared};
 use super::near::step;
 use super::saved::Saved;
 use super::session::Session;
-use super::source::{self, PlanFile};
-use crate::driver::{self, Patience, Secrets, Target, history};
+use super::source::{self, Ahead, PlanFile};
+use crate::driver::{self, Looked, Patience, Secrets, Target, history};
 use crate::journal::Bodies;
 use crate::plan::recorded::Definition;
 use crate::plan::{Loaded, Required, RunId, StepId};
@@ -159,10 +160,14 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     }
     edits::agree(&args.edits())?;
     let folder = session.state_folder(Some(&file.path));
-    let mut loaded = None;
+    let file = Arc::new(file);
+    let (mut loaded, mut ahead) = (None, None);
     if !folder.join("journal").exists() && !folder.join("version").exists() {
         // Nothing is made for a plan that is not one.
         loaded = Some(load(session, &file)?);
+    } else {
+        // While the journal is opened and the run read back, which takes longer.
+        ahead = Some(file.load_ahead());
     }
     let access = Access::open(session, &folder, true).await?;
     let name = saved.as_ref().map_or(&args.plan, |saved| &saved.plan).display().to_string();
@@ -173,7 +178,8 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     let result = match fits {
         Ok(()) => {
             let afresh = saved.as_ref().is_some_and(|saved| saved.new_run);
-            apply(session, args, &file, loaded, &access, &folder, (&name, afresh)).await
+            let plan = Plan { file: &file, fresh: loaded, ahead };
+            apply(session, args, plan, &access, &folder, (&name, afresh)).await
         }
         Err(fail) => Err(fail),
     };
@@ -200,18 +206,26 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<u8, Fail>
     }
 }
 
+/// The plan of an `apply`, and how far it is loaded already.
+struct Plan<'a> {
+    file: &'a PlanFile,
+    fresh: Option<Loaded>,
+    ahead: Option<Ahead>,
+}
+
 async fn apply(
     session: &Session,
     args: &ApplyArgs,
-    file: &PlanFile,
-    fresh: Option<Loaded>,
+    plan: Plan<'_>,
     access: &Access,
     folder: &Path,
     (name, afresh): (&str, bool),
 ) -> Result<Next, Fail> {
+    let Plan { file, fresh, ahead } = plan;
     let (history, bodies) = (access.history(), access.bodies());
     let mut newest = history::newest_of(history, bodies, file.path()).await?;
     let edits = args.edits();
+    let looked = Looked { newest: newest.clone() };
     let mut moved = false;
     if args.same_run && newest.is_none() {
         let loaded = load(session, file)?;
@@ -231,13 +245,16 @@ async fn apply(
         (state, screen)
     }) else {
         // What was just loaded for an empty state folder is what is begun: nobody gave it anything before.
-        let loaded = fresh.map_or_else(|| load(session, file), Ok)?;
-        return begin(session, loaded, access, &edits, terms, patience, args.screen(session));
+        let loaded = match fresh {
+            Some(loaded) => loaded,
+            None => file.load_from(session, &BTreeMap::new(), ahead).await?,
+        };
+        return begin(session, loaded, looked, access, &edits, terms, patience, args.screen(session));
     };
     let over = state.end.is_some();
     if over && new_run {
         screen = args.screen(session);
-        return begin(session, load(session, file)?, access, &edits, terms, patience, screen);
+        return begin(session, load(session, file)?, looked, access, &edits, terms, patience, screen);
     }
     if new_run {
         return Err(still_open(&state.run, name));
@@ -257,7 +274,7 @@ async fn apply(
         let target = Target::Existing(state.run.clone());
         return Ok(hand(target, terms, Vec::new(), secrets, patience, None, screen));
     }
-    let loaded = file.load(session, &state.definition.given, Required::MustBeGiven)?;
+    let loaded = file.load_from(session, &state.definition.given, ahead).await?;
     edits::fit(session, &state, &loaded.definition, &edits)?;
     let ids = edits.amend_ids();
     let takes = driver::Takes { redo: edits.redo, keep: edits.keep, amend: &ids };
@@ -305,9 +322,11 @@ fn load(session: &Session, file: &PlanFile) -> Result<Loaded, Fail> {
     file.load(session, &BTreeMap::new(), Required::MustBeGiven)
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call, all of it told")]
 fn begin(
     session: &Session,
     loaded: Loaded,
+    looked: Looked,
     access: &Access,
     edits: &Edits<'_>,
     terms: Terms,
@@ -319,7 +338,11 @@ fn begin(
     let secrets = secrets(&loaded.definition, access)?;
     store(access.bodies(), &loaded)?;
     let target = Target::New(Box::new(loaded.definition));
-    Ok(hand(target, terms, edits.wishes(), secrets, patience, None, screen))
+    let mut next = hand(target, terms, edits.wishes(), secrets, patience, None, screen);
+    if let Next::Submit(submission, _) = &mut next {
+        submission.looked = Some(looked);
+    }
+    Ok(next)
 }
 
 /// A run's state and everything that happened in it.

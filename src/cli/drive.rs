@@ -68,7 +68,7 @@ pub(super) fn hand(
     let secrets = secrets.values().clone();
     let by = asker();
     Next::Submit(
-        Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by, known: None }),
+        Box::new(Submission { target, terms, wishes, secrets, patience, cwd, by, known: None, looked: None }),
         screen,
     )
 }

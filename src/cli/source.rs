@@ -1,8 +1,11 @@
 //! Plan files as they lie on the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
 
 use super::fail::{self, Fail};
 use super::manifests;
@@ -19,6 +22,9 @@ pub(super) struct PlanFile {
     vars: Vec<(String, String)>,
     var_files: Vec<(String, String)>,
 }
+
+/// A plan that is being loaded while something else is done. Dropped, it was loaded in vain.
+pub(super) struct Ahead(JoinHandle<Result<Loaded, Diagnostics>>);
 
 /// Splits the value of `--var`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
@@ -72,11 +78,36 @@ impl PlanFile {
     pub(super) fn load(
         &self,
         session: &Session,
-        given: &std::collections::BTreeMap<String, serde_json::Value>,
+        given: &BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Fail> {
-        let mut loaded =
-            self.judged(given, required).map_err(|diagnostics| self.refused(session, &diagnostics))?;
+        self.taken(session, self.judged(given, required))
+    }
+
+    /// Begins to load the plan on a thread of its own, as a run takes it that nothing was given.
+    pub(super) fn load_ahead(self: &Arc<Self>) -> Ahead {
+        let file = Arc::clone(self);
+        Ahead(tokio::task::spawn_blocking(move || file.judged(&BTreeMap::new(), Required::MustBeGiven)))
+    }
+
+    /// The same as [`load`](Self::load), from what was loaded ahead if that is it.
+    pub(super) async fn load_from(
+        &self,
+        session: &Session,
+        given: &BTreeMap<String, serde_json::Value>,
+        ahead: Option<Ahead>,
+    ) -> Result<Loaded, Fail> {
+        if given.is_empty()
+            && let Some(Ahead(judged)) = ahead
+            && let Ok(judged) = judged.await
+        {
+            return self.taken(session, judged);
+        }
+        self.load(session, given, Required::MustBeGiven)
+    }
+
+    fn taken(&self, session: &Session, judged: Result<Loaded, Diagnostics>) -> Result<Loaded, Fail> {
+        let mut loaded = judged.map_err(|diagnostics| self.refused(session, &diagnostics))?;
         if let Some(fit) = session.fit {
             fit(&mut loaded.definition);
         }
@@ -88,7 +119,7 @@ impl PlanFile {
     pub(super) fn load_without(
         &self,
         session: &Session,
-        given: &std::collections::BTreeMap<String, serde_json::Value>,
+        given: &BTreeMap<String, serde_json::Value>,
     ) -> Result<(Loaded, Vec<(String, String)>), Fail> {
         let missing = std::cell::RefCell::new(Vec::new());
         let read = |path: &str| {
@@ -109,7 +140,7 @@ impl PlanFile {
     /// All that is wrong with it.
     pub(super) fn judged(
         &self,
-        given: &std::collections::BTreeMap<String, serde_json::Value>,
+        given: &BTreeMap<String, serde_json::Value>,
         required: Required,
     ) -> Result<Loaded, Diagnostics> {
         plan::load(&self.request(given, required, &read))
@@ -117,7 +148,7 @@ impl PlanFile {
 
     fn request<'a>(
         &'a self,
-        given: &'a std::collections::BTreeMap<String, serde_json::Value>,
+        given: &'a BTreeMap<String, serde_json::Value>,
         required: Required,
         read: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
     ) -> Request<'a> {

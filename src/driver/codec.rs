@@ -1,6 +1,10 @@
 //! Events as the journal keeps them: JSON with a version; a large one as a content-addressed body of its own.
 
-use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::journal::{Bodies, JournalError};
 use crate::plan::recorded::FileRef;
@@ -45,32 +49,6 @@ impl Whole {
 struct Named {
     #[serde(default)]
     body: Option<FileRef>,
-}
-
-/// The one thing of a `run_opened` that is asked for without the rest of it.
-#[derive(Deserialize)]
-struct Opening {
-    event: OpeningEvent,
-}
-
-#[derive(Deserialize)]
-struct OpeningEvent {
-    what: OpeningWhat,
-}
-
-#[derive(Deserialize)]
-struct OpeningWhat {
-    run_opened: OpeningRun,
-}
-
-#[derive(Deserialize)]
-struct OpeningRun {
-    definition: OpeningDefinition,
-}
-
-#[derive(Deserialize)]
-struct OpeningDefinition {
-    path: String,
 }
 
 /// Why an event cannot be written or read.
@@ -136,14 +114,86 @@ pub fn decode(bytes: &[u8], bodies: &Bodies) -> Result<Event, CodecError> {
     }
 }
 
-/// The path of the plan file in a run's first event; a definition of a thousand steps is passed over, not built.
+/// The path of the plan file in a run's first event. Nothing of it is read beyond the path, which stands at its beginning: a
+/// definition of a thousand steps has a megabyte, and is checked by whoever takes the run.
 ///
 /// # Errors
 /// As [`decode`]; also when it is another event.
 pub(super) fn plan_path(bytes: &[u8], bodies: &Bodies) -> Result<String, CodecError> {
     let read: Named = serde_json::from_slice(bytes).map_err(CodecError::Malformed)?;
-    let stored = read.body.map(|body| bodies.get(&body)).transpose()?;
-    let opening: Opening =
-        serde_json::from_slice(stored.as_deref().unwrap_or(bytes)).map_err(CodecError::Malformed)?;
-    Ok(opening.event.what.run_opened.definition.path)
+    let stored = read.body.map(|body| bodies.beginning(&body, BEGINNING)).transpose()?;
+    let found = Cell::new(None);
+    let place = Place { keys: &["event", "what", "run_opened", "definition", "path"], found: &found };
+    let ended =
+        place.deserialize(&mut serde_json::Deserializer::from_slice(stored.as_deref().unwrap_or(bytes)));
+    match (found.take(), ended) {
+        (Some(path), _) => Ok(path),
+        (None, Err(error)) => Err(CodecError::Malformed(error)),
+        (None, Ok(())) => Err(CodecError::Empty),
+    }
+}
+
+/// How much of a definition has its path in it, in bytes: what stands before are a name and one line for people.
+const BEGINNING: usize = 64 * 1024;
+
+/// A text in an object in an object, by the keys that lead to it. Reading ends there, with an error that says nothing.
+struct Place<'a> {
+    keys: &'a [&'a str],
+    found: &'a Cell<Option<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if !self.keys.is_empty() {
+            return deserializer.deserialize_map(self);
+        }
+        self.found.set(Some(String::deserialize(deserializer)?));
+        Err(D::Error::custom("found"))
+    }
+}
+
+impl<'de> Visitor<'de> for Place<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match self.keys.split_first() {
+                Some((first, keys)) if *first == key => {
+                    map.next_value_seed(Place { keys, found: self.found })?
+                }
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_found_without_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let bodies = Bodies::at(folder.path());
+        let before = r#"{"v":1,"event":{"seq":1,"at":{"path":"at"},"what":{"run_opened":{"run":"p-1","definition":{"version":1"#;
+        let path = |text: String| plan_path(text.as_bytes(), &bodies).ok();
+        let said = r#""description":"\"path\":\"/no\"","path":"/srv/ü \"p\".toml","folder":"/srv"#;
+        let whole = |rest: &str| format!("{before},{said}\",\"steps\":\"{rest}\"}}}}}}}}}}");
+        assert_eq!(path(whole("")), Some("/srv/ü \"p\".toml".to_owned()));
+        for other in [before.to_owned(), format!("{before}}}}}}}}}}}"), String::new(), "{\"v\":1}".to_owned()]
+        {
+            assert_eq!(path(other), None);
+        }
+        // The same in a body, which is much longer than what is read of it.
+        let body = bodies.put(whole(&"x".repeat(2 * BEGINNING)).as_bytes()).unwrap();
+        let named = serde_json::to_string(&Written { v: 1, event: None, body: Some(body) }).unwrap();
+        assert_eq!(path(named), Some("/srv/ü \"p\".toml".to_owned()));
+    }
 }

@@ -52,6 +52,17 @@ pub struct Submission {
     /// newest.
     #[serde(skip)]
     pub known: Option<Box<State>>,
+    /// What whoever begins a run knew of the plan's runs; nothing where it does not matter.
+    #[serde(default)]
+    pub looked: Option<Looked>,
+}
+
+/// What is known of the runs of a plan file by whoever begins one of it. Another one may have been begun since, and be over
+/// already: then that is the run that is meant, and nothing runs twice.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Looked {
+    /// The newest one; none when there is none.
+    pub newest: Option<RunId>,
 }
 
 /// Which run is submitted.
@@ -241,6 +252,13 @@ impl Holder {
                 _ => history::state(&*self.log, &self.bodies, &run).await?,
             },
             Target::New(definition) => {
+                if let Some(looked) = submission.looked.filter(|_| submission.wishes.is_empty())
+                    && let Some(run) = history::newest_of(&*self.log, &self.bodies, &definition.path).await?
+                    && looked.newest.as_ref() != Some(&run)
+                    && active.get(&run).is_some_and(|found| *found.definition == *definition)
+                {
+                    return Ok(Submitted { run, attached: true });
+                }
                 self.settle_in(&definition, &mut submission.secrets, &submission.terms)?;
                 self.open(definition, &submission.by).await?
             }

@@ -24,8 +24,6 @@ pub trait Log: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         self.append(run, first_seq, bodies)
     }
-    /// Does what an append may have left for later, when its caller has nothing else to do for a moment.
-    fn catch_up(&self) {}
     /// Makes sure that even a lost tail would be noticed: before a state is shown to somebody.
     fn settle(&self) -> BoxFuture<'_, Result<(), JournalError>>;
     /// Keeps a folded state beside the events.
@@ -54,10 +52,6 @@ impl Log for Handle {
         bodies: Vec<Vec<u8>>,
     ) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(Handle::append_alone(self, run, first_seq, bodies))
-    }
-
-    fn catch_up(&self) {
-        Handle::catch_up(self);
     }
 
     fn settle(&self) -> BoxFuture<'_, Result<(), JournalError>> {

@@ -24,7 +24,7 @@ pub use amend::{Amendment, Refused, RefusedStep, Takes, amendment, amendment_wit
 pub use clock::{Clock, Leaps, SystemClock, short_hash};
 pub use codec::{CodecError, decode, encode};
 pub use history::{History, HistoryError};
-pub use holder::{Ended, Holder, Submission, SubmitError, Submitted, Target, Unresumed};
+pub use holder::{Ended, Holder, Looked, Submission, SubmitError, Submitted, Target, Unresumed};
 pub use holdings::{Holdings, held_elsewhere};
 pub use log::Log;
 pub use pre_image::{PreImageError, readable as pre_images_readable};

@@ -576,7 +576,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
             observer.events(&self.state, &append);
         }
         self.seq.send_replace(self.state.seq);
-        self.parts.log.catch_up();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Large contents (manifests, captured output, files): one file each, named by what is in it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -78,6 +78,24 @@ impl Bodies {
     /// # Errors
     /// [`JournalError::NoSuchBody`] when it is not there, [`JournalError::Damaged`] when it is something else.
     pub fn get(&self, r: &FileRef) -> Result<Vec<u8>, JournalError> {
+        let (path, file) = self.open(r)?;
+        let bytes = read_up_to(&path, file, r.bytes.saturating_add(1), r.bytes)?;
+        if bytes.len() as u64 != r.bytes || sha256(&bytes) != r.sha256 {
+            return Err(JournalError::damaged(&path, "the stored content does not match its name"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the first `most` bytes of what [`put`](Self::put) stored. That they are what was stored is not checked.
+    ///
+    /// # Errors
+    /// [`JournalError::NoSuchBody`] when it is not there.
+    pub fn beginning(&self, r: &FileRef, most: usize) -> Result<Vec<u8>, JournalError> {
+        let (path, file) = self.open(r)?;
+        read_up_to(&path, file, most as u64, r.bytes)
+    }
+
+    fn open(&self, r: &FileRef) -> Result<(PathBuf, File), JournalError> {
         let missing = |path: PathBuf| JournalError::NoSuchBody { sha256: r.sha256.clone(), path };
         // The name comes from a record; it must not lead out of the folder.
         if r.sha256.len() != 64 || !r.sha256.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
@@ -85,15 +103,11 @@ impl Bodies {
             return Err(missing(self.folder.clone()));
         }
         let path = self.folder.join(&r.sha256);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
-            Err(e) => return Err(JournalError::io("read", &path, e)),
-        };
-        if bytes.len() as u64 != r.bytes || sha256(&bytes) != r.sha256 {
-            return Err(JournalError::damaged(&path, "the stored content does not match its name"));
+        match File::open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(missing(path)),
+            Err(e) => Err(JournalError::io("read", &path, e)),
         }
-        Ok(bytes)
     }
 
     /// The names of all bodies, with their lengths in bytes.
@@ -151,6 +165,17 @@ impl Bodies {
 fn sha256(bytes: &[u8]) -> String {
     files::hex(&Sha256::digest(bytes))
 }
+
+/// Reads a file, or the first `most` bytes of it, where `length` are expected.
+fn read_up_to(path: &Path, file: File, most: u64, length: u64) -> Result<Vec<u8>, JournalError> {
+    // A record that is damaged may expect anything.
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(most).min(EXPECTED_MAX)).unwrap_or(0));
+    file.take(most).read_to_end(&mut bytes).map_err(|e| JournalError::io("read", path, e))?;
+    Ok(bytes)
+}
+
+/// How much memory is taken at once for what a record says is there, in bytes.
+const EXPECTED_MAX: u64 = 64 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

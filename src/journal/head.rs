@@ -1,9 +1,9 @@
 //! The head file: a second, small memory of how far the journal has come.
 //!
-//! sled drops a torn tail silently, and a hash chain cannot see what is missing at its end. So after each append's
-//! sync the place reached is written here, without a sync of its own (a power loss may take it back, and a head
-//! behind the journal means nothing), and [`settle`](Head::settle) syncs it before anything is said to anybody.
-//! A head *ahead* of the journal proves that acknowledged events are gone.
+//! sled drops a torn tail silently, so does the write-ahead log, and a hash chain cannot see what is missing at its end. So the
+//! place reached is written here and synced before anything is said to anybody, and within a second of each append: not with
+//! each, since it would be another inode for the disk. A head behind the journal means nothing; a head *ahead* of it proves
+//! that acknowledged events are gone.
 //!
 //! Two slots are written in turn, a page apart: a torn write spoils the older news at most. Both are on disk from
 //! the beginning, so a full disk cannot refuse them.

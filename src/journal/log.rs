@@ -77,7 +77,7 @@ pub struct Journal {
     pub(super) folder: PathBuf,
     pub(super) store: Store,
     pub(super) head: Head,
-    /// The place reached, while the head file does not say so yet.
+    /// The place reached, until the head file says so.
     pub(super) reached: Option<Place>,
     pub(super) id: String,
     pub(super) id_bytes: [u8; 16],
@@ -97,7 +97,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes entries and syncs them; the place reached is noted when it [catches up](Self::catch_up). Any failure poisons.
+    /// Writes entries and syncs them; the place reached is noted when it is [settled](Self::settle_head). Any failure poisons.
     pub(super) fn commit(
         &mut self,
         entries: Vec<Entry>,
@@ -107,28 +107,13 @@ impl Journal {
         hash: Hash,
     ) -> Result<(), JournalError> {
         self.check_poison()?;
-        self.catch_up()?;
+        self.check_poison()?;
         let place = Place { records: self.records + records, token: self.token, slot, seq, hash };
         let done = self.store.commit(entries);
         if done.is_ok() {
             self.records = place.records;
             self.reached = Some(place);
         }
-        self.poisoning(done)
-    }
-
-    /// Does what an append has left for later, because nothing that was promised waits for it: sled gets what the write-ahead
-    /// log has, and the head file is told the place reached. The next append does it at its beginning, and closing at its
-    /// end; whoever has nothing to do meanwhile calls it before.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append), which has kept its events nevertheless.
-    pub fn catch_up(&mut self) -> Result<(), JournalError> {
-        self.check_poison()?;
-        let done = self.store.catch_up().and_then(|()| match self.reached.take() {
-            Some(place) => self.head.note(&place),
-            None => Ok(()),
-        });
         self.poisoning(done)
     }
 
@@ -250,14 +235,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Syncs the head file, so that losing the journal's tail would be noticed from now on. Called before a command
+    /// Notes the place reached in the head file and syncs it, so that losing the journal's tail would be noticed from now on. Called before a command
     /// returns or prints a state, at gates and soaks, and once a second; costs nothing when nothing is new.
     ///
     /// # Errors
     /// [`JournalError::Io`], which poisons, and [`JournalError::Poisoned`].
     pub fn settle_head(&mut self) -> Result<(), JournalError> {
-        self.catch_up()?;
-        let settled = self.head.settle();
+        self.check_poison()?;
+        let noted = self.reached.take().map_or(Ok(()), |place| self.head.note(&place));
+        let settled = noted.and_then(|()| self.head.settle());
         self.poisoning(settled)
     }
 
@@ -402,7 +388,7 @@ impl Drop for Journal {
             std::mem::forget(self.lock.take());
         } else {
             // Nothing that was promised needs it: a failure is for the next one who opens the journal to find.
-            drop(self.catch_up());
+            drop(self.reached.take().map(|place| self.head.note(&place)));
         }
     }
 }

@@ -198,16 +198,6 @@ impl Handle {
         appended
     }
 
-    /// Does what appends have left for later, see [`Journal::catch_up`]; for a caller that has nothing to do meanwhile. Nothing
-    /// when the journal is busy, and a failure is what the next append says.
-    pub fn catch_up(&self) {
-        if let Ok(mut journal) = self.shared.journal.try_lock()
-            && let Some(journal) = journal.as_mut()
-        {
-            drop(journal.catch_up());
-        }
-    }
-
     /// How long appends took since the journal was opened, waiting for others included.
     pub fn latency(&self) -> Measured {
         self.shared.latency.measured()
@@ -409,8 +399,6 @@ fn serve(shared: &Shared, queue: &Receiver<Call>) {
                 let mut group = vec![Waiting { run, first_seq, bodies, answer }];
                 next = gather(queue, &mut group);
                 commit(journal, group);
-                // They have their answers. What this says is said by the next append.
-                drop(journal.catch_up());
             }
             Call::Settle { answer: to } => answer(to, journal.settle_head()),
             Call::Read { run, from, limit, answer: to } => {

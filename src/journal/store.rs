@@ -172,9 +172,9 @@ impl Store {
         Ok(())
     }
 
-    /// Gives to sled what waits for it. Reading does it by itself; whoever calls it while there is nothing to do anyway
-    /// spares the next append that time. sled writes none of it before [`write`](Self::write), or when it needs room.
-    pub(super) fn catch_up(&self) -> Result<(), JournalError> {
+    /// Gives to sled what waits for it: all at once before something is read, or when the log is full, since one entry alone takes
+    /// as long as ten together. sled writes none of it before [`write`](Self::write), or when it needs room.
+    fn catch_up(&self) -> Result<(), JournalError> {
         let waiting = self.waiting.take();
         guarded("write", &self.path, || {
             waiting.into_iter().try_for_each(|(key, value)| self.db().insert(key, value).map(drop))

@@ -3,12 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::FdFlags;
@@ -37,6 +37,11 @@ const READ_LEN_MAX: usize = 64 * 1024;
 /// What may still lie in a pipe when the process has ended: the largest pipe an unprivileged process can have
 /// (`/proc/sys/fs/pipe-max-size`). A descendant that goes on writing cannot keep us reading.
 const DRAIN_MAX: usize = 1024 * 1024;
+
+/// How long a process runs before it is listened to, and how long until that is tried again when it cannot be. Most are over by
+/// then: they wake us once, by their end, instead of at the end of each stream, and what they said is read from the pipes, which
+/// hold 64 KiB. One that says more waits so long, once.
+const LISTEN_AFTER: Duration = Duration::from_millis(5);
 
 /// How often a process group is looked at that outlives its leader while it is being stopped.
 const GROUP_POLL: Duration = Duration::from_millis(20);
@@ -108,13 +113,52 @@ enum Cut {
 struct Started {
     child: Child,
     ended: AsyncFd<OwnedFd>,
-    out: Option<pipe::Receiver>,
-    err: Option<pipe::Receiver>,
+    out: Output,
+    err: Output,
     stdin: Option<(pipe::Sender, Vec<u8>)>,
     buffer: Vec<u8>,
     reaped: bool,
     kill_on_drop: bool,
     _script: Option<ScriptFile>,
+}
+
+/// One stream of a process.
+enum Output {
+    /// Nobody listens yet.
+    Unheard(OwnedFd),
+    Heard(pipe::Receiver),
+    /// It is at its end, or nothing more is wanted of it.
+    Over,
+}
+
+impl Output {
+    fn of(end: Option<impl Into<OwnedFd>>) -> Self {
+        end.map_or(Self::Over, |end| Self::Unheard(end.into()))
+    }
+
+    fn pipe(&self) -> Option<&pipe::Receiver> {
+        match self {
+            Self::Heard(pipe) => Some(pipe),
+            Self::Unheard(_) | Self::Over => None,
+        }
+    }
+
+    /// Begins to listen. An error leaves it as it was.
+    fn listen(&mut self) -> io::Result<()> {
+        if let Self::Unheard(end) = self {
+            *self = Self::Heard(pipe::Receiver::from_owned_fd(end.try_clone()?)?);
+        }
+        Ok(())
+    }
+
+    /// The pipe itself; there is none any more from then on.
+    fn take(&mut self) -> Option<OwnedFd> {
+        match std::mem::replace(self, Self::Over) {
+            Self::Unheard(end) => Some(end),
+            Self::Heard(pipe) => pipe.into_nonblocking_fd().ok(),
+            Self::Over => None,
+        }
+    }
 }
 
 /// Starts the process; the error says whether trying again is in vain, and in words what is wrong.
@@ -170,28 +214,27 @@ fn start(transport: &Transport, launch: &Launch, slot: Option<&mut Slot>) -> Res
         None => spawn(OsStr::new(&argv[0]))?,
     };
     let pid = child.id();
-    if let Some(slot) = slot {
-        let start = process::stat(pid).map_or(0, |stat| stat.start);
-        if let Err(error) = slot.started(Process { pid, start }) {
-            // The lock alone still proves when it is over.
-            tracing::warn!(%error, pid, "cannot write the pid into its slot");
-        }
+    let pidfd = || -> io::Result<_> {
+        let pid = process::as_pid(pid).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    };
+    let handle = pidfd();
+    if let Some(slot) = slot
+        && let Err(error) = slot.started(Process::named(pid, handle.as_ref().ok()))
+    {
+        // The lock alone still proves when it is over.
+        tracing::warn!(%error, pid, "cannot write the pid into its slot");
     }
+    let (out, err) = (Output::of(child.stdout.take()), Output::of(child.stderr.take()));
     let watch = || -> io::Result<_> {
-        let handle = rustix::process::pidfd_open(
-            process::as_pid(pid).ok_or(io::ErrorKind::InvalidData)?,
-            PidfdFlags::empty(),
-        )?;
-        let out = child.stdout.take().map(|out| pipe::Receiver::from_owned_fd(out.into())).transpose()?;
-        let err = child.stderr.take().map(|err| pipe::Receiver::from_owned_fd(err.into())).transpose()?;
         let stdin = match rest {
             Some((writer, rest)) => Some((pipe::Sender::from_owned_fd(writer)?, rest)),
             None => None,
         };
-        Ok((process::watch(handle)?, out, err, stdin))
+        Ok((process::watch(handle?)?, stdin))
     };
     match watch() {
-        Ok((ended, out, err, stdin)) => {
+        Ok((ended, stdin)) => {
             let buffer = vec![0; READ_LEN];
             Ok(Started {
                 child,
@@ -219,7 +262,13 @@ type Unwritten = (OwnedFd, Vec<u8>);
 
 /// What becomes the child's stdin, and what is left to write into it.
 fn stdin_for(bytes: Option<&[u8]>) -> io::Result<(Stdio, Option<Unwritten>)> {
-    let Some(bytes) = bytes else { return Ok((Stdio::null(), None)) };
+    /// Opened once: a copy of a descriptor is had sooner than another one.
+    static NOTHING: LazyLock<io::Result<fs::File>> = LazyLock::new(|| fs::File::open("/dev/null"));
+    let Some(bytes) = bytes else {
+        let nothing =
+            NOTHING.as_ref().map_or_else(|_| Ok(Stdio::null()), |file| file.try_clone().map(Into::into));
+        return Ok((nothing?, None));
+    };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     if bytes.len() <= PIPE_LEN {
         fs::File::from(writer).write_all(bytes)?;
@@ -305,8 +354,14 @@ fn inherited_path() -> Option<OsString> {
 impl Started {
     /// Reads, feeds and waits until the process ends (`None`) or must be ended.
     async fn attend(&mut self, capture: &mut Capture, deadline: Instant, stop: Option<&Stop>) -> Option<Cut> {
-        let late = tokio::time::sleep_until(deadline);
-        tokio::pin!(late);
+        let unheard =
+            |this: &Self| matches!((&this.out, &this.err), (Output::Unheard(_), _) | (_, Output::Unheard(_)));
+        let next = |listens: bool| match listens {
+            true => deadline,
+            false => deadline.min(Instant::now() + LISTEN_AFTER),
+        };
+        let alarm = tokio::time::sleep_until(next(!unheard(self)));
+        tokio::pin!(alarm);
         let stopped = async {
             match stop {
                 Some(stop) => stop.fired().await,
@@ -318,10 +373,18 @@ impl Started {
             let Self { out, err, stdin, ended, .. } = self;
             tokio::select! {
                 biased;
-                () = &mut late => return Some(Cut::TimedOut),
+                () = &mut alarm => {
+                    if Instant::now() >= deadline {
+                        return Some(Cut::TimedOut);
+                    }
+                    if let Err(error) = out.listen().and_then(|()| err.listen()) {
+                        tracing::warn!(%error, "cannot listen to a process; it is tried again");
+                    }
+                    alarm.as_mut().reset(next(!unheard(self)));
+                }
                 () = &mut stopped => return Some(Cut::Stopped),
-                () = readable(out.as_ref()) => self.read(Stream::Out, capture),
-                () = readable(err.as_ref()) => self.read(Stream::Err, capture),
+                () = readable(out.pipe()) => self.read(Stream::Out, capture),
+                () = readable(err.pipe()) => self.read(Stream::Err, capture),
                 () = writable(stdin.as_ref()) => self.feed(),
                 _ = ended.readable() => return None,
             }
@@ -334,12 +397,12 @@ impl Started {
             Stream::Out => &mut self.out,
             Stream::Err => &mut self.err,
         };
-        let Some(pipe) = end else { return };
+        let Some(pipe) = end.pipe() else { return };
         match pipe.try_read(&mut self.buffer) {
-            Ok(0) => *end = None,
+            Ok(0) => *end = Output::Over,
             Ok(length) => took(&mut self.buffer, length, stream, capture),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => *end = None,
+            Err(_) => *end = Output::Over,
         }
     }
 
@@ -361,17 +424,16 @@ impl Started {
     /// Takes what lies in the pipes now. What the process wrote is all there when it has ended.
     fn drain(&mut self, capture: &mut Capture) {
         for stream in [Stream::Out, Stream::Err] {
-            let Some(pipe) = (match stream {
+            let pipe = match stream {
                 Stream::Out => self.out.take(),
                 Stream::Err => self.err.take(),
-            }) else {
-                continue;
             };
-            // The descriptor itself is asked, since the last readiness may be older than the last write.
-            let Ok(pipe) = pipe.into_nonblocking_fd() else { continue };
+            let Some(pipe) = pipe else { continue };
             let mut drained = 0;
-            while drained < DRAIN_MAX {
-                match rustix::io::read(pipe.as_fd(), &mut self.buffer[..]) {
+            // The descriptor itself is asked, since the last readiness may be older than the last write; and before it is read,
+            // since a descendant may hold the other end, and reading would wait for it.
+            while drained < DRAIN_MAX && rustix::io::ioctl_fionread(&pipe).is_ok_and(|there| there > 0) {
+                match rustix::io::read(&pipe, &mut self.buffer[..]) {
                     Ok(0) => break,
                     Ok(length) => {
                         drained += length;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::slot::Process;
 
 /// The parts of `/proc/PID/stat` that identify a process and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,16 +58,27 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// Whether the process with this pid and start time still runs.
-pub(crate) fn runs(pid: u32, start: u64) -> bool {
-    stat(pid).is_some_and(|stat| stat.start == start && !stat.ended())
+/// The process's inode in pidfs, by a handle on it: a number that no other process has until the next boot. `None` where
+/// handles have none of their own (before Linux 6.9), or one that is given again (where numbers have 32 bits).
+pub(crate) fn inode(handle: &OwnedFd) -> Option<u64> {
+    /// `PID_FS_MAGIC` (Linux 6.9, `include/uapi/linux/magic.h`).
+    const PIDFS: u64 = 0x5049_4446;
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    let is_pidfs = || rustix::fs::fstatfs(handle).is_ok_and(|found| u64::try_from(found.f_type) == Ok(PIDFS));
+    let known = cfg!(target_pointer_width = "64") && *KNOWN.get_or_init(is_pidfs);
+    known.then(|| rustix::fs::fstat(handle).ok()).flatten().map(|found| found.st_ino)
 }
 
 /// A handle on exactly this process; `None` when it is over. Readable when the process ends (pidfd_open(2)).
-pub(crate) fn handle(pid: u32, start: u64) -> Option<OwnedFd> {
-    let handle = rustix::process::pidfd_open(as_pid(pid)?, PidfdFlags::empty()).ok()?;
+pub(crate) fn handle(process: Process) -> Option<OwnedFd> {
+    let handle = rustix::process::pidfd_open(as_pid(process.pid)?, PidfdFlags::empty()).ok()?;
     // Looked at after the handle was taken, so that a reused pid is noticed.
-    runs(pid, start).then_some(handle)
+    let stat = stat(process.pid).filter(|stat| !stat.ended())?;
+    let same = match process.inode {
+        Some(known) => inode(&handle) == Some(known),
+        None => stat.start == process.start,
+    };
+    same.then_some(handle)
 }
 
 /// Waits for a process's end through its handle: readable when it is over. Needs a tokio runtime.
@@ -185,13 +199,33 @@ mod tests {
         assert_eq!(parse_stat(line), Some(Stat { state: b'S', parent: 1, group: 40, start: 98765 }));
     }
 
+    /// By its inode where the kernel has one for it, and by its start time: as every kernel knew it.
     #[test]
-    fn this_process_runs_and_another_start_time_does_not() {
-        let own = std::process::id();
-        let start = stat(own).unwrap().start;
-        assert!(runs(own, start));
-        assert!(!runs(own, start + 1));
-        assert!(handle(own, start + 1).is_none());
+    fn a_process_is_found_as_long_as_it_runs_and_no_other_is_taken_for_it() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = child.id();
+        let open = rustix::process::pidfd_open(as_pid(pid).unwrap(), PidfdFlags::empty()).unwrap();
+        let named = Process::named(pid, Some(&open));
+        let by_start = Process::named(pid, None);
+        assert_eq!(by_start, Process { pid, start: stat(pid).unwrap().start, inode: None });
+        assert_ne!(by_start.start, 0);
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let kernel = (numbers.next().unwrap(), numbers.next().unwrap());
+        assert_eq!(named.inode.is_some(), kernel >= (6, 9), "Linux {release}");
+        for known in [named, by_start] {
+            assert!(handle(known).is_some());
+            let other =
+                Process { start: known.start + 1, inode: known.inode.map(|inode| inode + 1), ..known };
+            assert!(handle(other).is_none());
+        }
+        child.kill().unwrap();
+        // Ended and not reaped: it is over.
+        let over = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(as_pid(pid).unwrap()), over).unwrap();
+        assert!(handle(named).is_none() && handle(by_start).is_none());
+        child.wait().unwrap();
+        assert!(handle(named).is_none() && handle(by_start).is_none());
         assert!(!boot_id().is_empty());
     }
 

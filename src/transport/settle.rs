@@ -50,7 +50,7 @@ async fn look(slots: &Slots, attempt: &str, timeout: Duration) -> io::Result<Pro
         },
     };
     // A program may close the descriptors it inherits (sudo does): the pid and its start time count as well.
-    let Some(handle) = process::handle(process.pid, process.start) else {
+    let Some(handle) = process::handle(process) else {
         name_descendants(&path, &record)?;
         return Ok(Proof::Over);
     };
@@ -70,7 +70,7 @@ async fn unwritten(path: &Path) -> io::Result<Option<Process>> {
         }
         let leader = process::holders(path).into_iter().find_map(|pid| {
             let stat = process::stat(pid)?;
-            (stat.group == pid && !stat.ended()).then_some(Process { pid, start: stat.start })
+            (stat.group == pid && !stat.ended()).then_some(Process { pid, start: stat.start, inode: None })
         });
         if leader.is_some() {
             return Ok(leader);
@@ -113,7 +113,7 @@ async fn ends_within(handle: OwnedFd, limit: Duration) -> io::Result<bool> {
 /// Ends the group of a process that is not our child: SIGTERM, [`GRACE`], SIGKILL.
 async fn end(process: Process) -> io::Result<Proof> {
     for signal in [Signal::TERM, Signal::KILL] {
-        let Some(handle) = process::handle(process.pid, process.start) else { return Ok(Proof::Over) };
+        let Some(handle) = process::handle(process) else { return Ok(Proof::Over) };
         signal_group(process.pid, signal);
         let limit = Instant::now() + GRACE;
         if ends_within(handle, limit - Instant::now()).await? {

@@ -2,18 +2,21 @@
 //!
 //! An attempt holds one file of `slots/` in the state folder by an `flock`(2) on a descriptor that its process
 //! inherits. The lock belongs to the open file, so it lives as long as any process that inherited it, whatever
-//! becomes of `runner`. Inside stands whose slot it is: the attempt, the boot, the pid and its start time. A slot
+//! becomes of `runner`. Inside stands whose slot it is: the attempt, the boot, and which process has its pid. A slot
 //! whose lock is free is used again; a descendant that stays behind keeps only its own slot busy.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+
+use super::process;
 
 /// Length of a slot's record in the file, in bytes. Written by one `pwrite`(2), padded, so that a kill leaves
 /// either the old record or the new one. The longest attempt name has about 200 bytes.
@@ -35,8 +38,20 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// In clock ticks after boot.
+    /// When it started, in clock ticks after boot; 0 where its inode is known, which is quicker to be had.
     pub(crate) start: u64,
+    /// Its inode in pidfs, which no other process has until the next boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inode: Option<u64>,
+}
+
+impl Process {
+    /// The process with this pid, which is not reaped yet, and of which this is a handle if there is one.
+    pub(crate) fn named(pid: u32, handle: Option<&OwnedFd>) -> Self {
+        let inode = handle.and_then(process::inode);
+        let start = if inode.is_some() { None } else { process::stat(pid) };
+        Self { pid, start: start.map_or(0, |stat| stat.start), inode }
+    }
 }
 
 /// All slots of a state folder.
@@ -203,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let slots = Arc::new(Slots::new(folder.path().to_owned(), "boot".to_owned()));
         let long = format!("r-1/{}/forward/1", "x".repeat(64));
-        slots.take(&long).unwrap().started(Process { pid: 4_000_000, start: u64::MAX }).unwrap();
+        slots.take(&long).unwrap().started(Process { pid: 4_000_000, start: u64::MAX, inode: None }).unwrap();
         drop(slots.take("r-1/b/forward/1").unwrap());
         let (_, record) = slots.find("r-1/b/forward/1").unwrap().unwrap();
         assert_eq!(record.process, None);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runner::driver::{
-    DriveError, Ended, Holder, House, Observer, Patience, Submission, SubmitError, SystemClock, Target,
-    WishError, history,
+    DriveError, Ended, Holder, House, Looked, Observer, Patience, Submission, SubmitError, SystemClock,
+    Target, WishError, history,
 };
 use runner::journal::{self, Bodies, Handle, Journal, Options};
 use runner::plan::RunId;
@@ -110,6 +110,7 @@ fn submission(target: Target) -> Submission {
         cwd: None,
         by: "lab".to_owned(),
         known: None,
+        looked: None,
     }
 }
 
@@ -135,6 +136,29 @@ async fn two_submissions_of_one_plan_at_once_are_one_run() {
     assert!(matches!(refused, Err(SubmitError::Running { .. })));
     assert_eq!(place.rest(&one.run).await.standing, Standing::Complete);
     assert_eq!(place.log(), "did\n");
+    place.close().await;
+}
+
+/// Of two who looked before there was a run the second may come when the first one's is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_begun_and_ended_since_is_the_one_that_is_meant() {
+    let place = Place::new();
+    let plan = place.plan("echo did >> log");
+    let begin = |newest: Option<&RunId>| {
+        let looked = Some(Looked { newest: newest.cloned() });
+        place.holder.submit(Submission { looked, ..begin(&plan) }, Vec::new())
+    };
+    let one = begin(None).await.unwrap();
+    place.rest(&one.run).await;
+    let two = begin(None).await.unwrap();
+    assert_eq!((&two.run, two.attached), (&one.run, true));
+    assert_eq!(place.rest(&two.run).await.standing, Standing::Complete);
+    assert_eq!(place.log(), "did\n");
+    // Who knows of it means another one.
+    let three = begin(Some(&one.run)).await.unwrap();
+    assert!(!three.attached && three.run != one.run);
+    place.rest(&three.run).await;
+    assert_eq!(place.log(), "did\ndid\n");
     place.close().await;
 }
 

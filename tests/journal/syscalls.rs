@@ -1,6 +1,6 @@
 //! Goal: what no killed process can show. Every append is one write into the write-ahead log and its fdatasync, however many
 //! events it has; when the log is full, sled's own write is followed by an fdatasync of its data file before the log is written
-//! over; the head file is written without a sync and synced by a settle; nothing else is synced. Killed at any of these calls,
+//! over; the head file is written and synced by a settle; nothing else is synced. Killed at any of these calls,
 //! all events of an append are there or none. Method: strace writes down the calls of a child, which marks its phases by opening
 //! files that do not exist, or kills it.
 
@@ -193,9 +193,9 @@ fn every_append_is_synced_and_nothing_else_is() {
         };
         phase.lines().filter_map(call).collect()
     };
-    // One event, or three at once. The head file is told by the next append, at its beginning.
+    // One event, or three at once.
     for appending in [phase("append", "together"), phase("together", "settle")] {
-        assert_eq!(order(&appending), ["head", "wal", "wal synced"].repeat(APPENDS), "{appending}");
+        assert_eq!(order(&appending), ["wal", "wal synced"].repeat(APPENDS), "{appending}");
         assert_eq!(syncs(&appending), APPENDS, "{appending}");
     }
 
@@ -205,15 +205,14 @@ fn every_append_is_synced_and_nothing_else_is() {
 
     // A full log: the database has all of it on stable storage before it is written over.
     let full = phase("full", "long");
-    let appended = ["wal", "wal synced", "head"];
-    let (before, after) = (appended.repeat(2), ["wal", "wal synced", "head", "wal", "wal synced"]);
+    let appended = ["wal", "wal synced"].repeat(2);
     let rolled: Vec<&str> = order(&full).into_iter().filter(|call| *call != "db").collect();
-    assert_eq!(rolled, [&before[..], &["db synced"], &after].concat(), "{full}");
+    assert_eq!(rolled, [&appended[..], &["db synced"], &appended].concat(), "{full}");
     let first = order(&full).iter().position(|call| *call == "db").unwrap();
     assert!(order(&full)[..first].iter().all(|call| *call != "db synced"), "{full}");
     // What is longer than the log goes into the database at once, and what comes next into the log.
     let long: Vec<&str> = order(&phase("long", "body")).into_iter().filter(|call| *call != "db").collect();
-    assert_eq!(long, ["head", "db synced", "head", "wal", "wal synced"]);
+    assert_eq!(long, ["db synced", "wal", "wal synced"]);
 
     // A body: the file before its name, the folder after it.
     let body = phase("body", "same");

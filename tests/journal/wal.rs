@@ -10,7 +10,7 @@ use common::*;
 use runner::journal::Append;
 
 /// Lengths of bodies: what an append has usually, several chunks, a third of the log, and more than the log.
-const LENGTHS: [usize; 9] = [200, 300, 9_000, 45_000, 250, 150_000, 3_000, 45_000, 20_000];
+const LENGTHS: [usize; 9] = [200, 300, 9_000, 45_000, 250, 150_000, 50_000, 45_000, 40_000];
 
 #[test]
 fn what_was_acknowledged_survives_at_any_moment() {

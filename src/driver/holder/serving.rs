@@ -117,6 +117,7 @@ impl Holder {
             cwd: None,
             by: by.to_owned(),
             known: Some(Box::new(state)),
+            looked: None,
         };
         self.submit(submission, Vec::new()).await.map(drop)
     }

@@ -311,6 +311,7 @@ impl Service {
             cwd: None,
             by,
             known: None,
+            looked: None,
         };
         let submitted = self.holder.submit(submission, Vec::new()).await?;
         if submitted.attached {
