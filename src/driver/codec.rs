@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for Place<'_> {
         while let Some(key) = map.next_key::<String>()? {
             match self.keys.split_first() {
                 Some((first, keys)) if *first == key => {
-                    map.next_value_seed(Place { keys, found: self.found })?
+                    map.next_value_seed(Place { keys, found: self.found })?;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }

@@ -148,6 +148,7 @@ fn deployment(name: &str, metadata: &str, pod: &str, container: &str) -> String 
     )
 }
 
+/// Tells the played node how such a pod fails.
 fn failing(how: &str) -> String {
     format!("annotations: {{ testbed.runner/fail: {how} }}")
 }

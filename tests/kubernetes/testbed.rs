@@ -3,7 +3,7 @@
 //!
 //! What is asserted here is what the tests of the Kubernetes actions stand on.
 
-use crate::support;
+use crate::{deployment, failing, support};
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,20 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::cluster::{Cluster, Namespace};
 use support::sshd::until;
-
-/// A Deployment of one pod, with more fields of its pod's metadata, pod and container in flow style.
-fn deployment(name: &str, metadata: &str, pod: &str, container: &str) -> String {
-    format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  \
-         selector: {{ matchLabels: {{ app: {name} }} }}\n  template:\n    \
-         metadata: {{ labels: {{ app: {name} }}, {metadata} }}\n    \
-         spec: {{ {pod} containers: [{{ name: main, image: 'ghcr.io/some/thing:1.2', {container} }}] }}\n"
-    )
-}
-
-fn failing(how: &str) -> String {
-    format!("annotations: {{ testbed.runner/fail: {how} }}")
-}
 
 const WAITING: &str = ".status.containerStatuses[0].state.waiting.reason";
 const READY: &str = ".status.conditions[?(@.type==\"Ready\")].status";
