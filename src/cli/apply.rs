@@ -254,7 +254,16 @@ async fn apply(
     let over = state.end.is_some();
     if over && new_run {
         screen = args.screen(session);
-        return begin(session, load(session, file)?, looked, access, &edits, terms, patience, screen);
+        return begin(
+            session,
+            file.load_from(session, &BTreeMap::new(), ahead).await?,
+            looked,
+            access,
+            &edits,
+            terms,
+            patience,
+            screen,
+        );
     }
     if new_run {
         return Err(still_open(&state.run, name));

@@ -133,6 +133,15 @@ pub(super) fn plan_path(bytes: &[u8], bodies: &Bodies) -> Result<String, CodecEr
     }
 }
 
+/// Reads a body that the record names, so that damage in it is noticed.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn check_body(bytes: &[u8], bodies: &Bodies) -> Result<(), CodecError> {
+    let read: Named = serde_json::from_slice(bytes).map_err(CodecError::Malformed)?;
+    Ok(read.body.map_or(Ok(()), |body| bodies.get(&body).map(drop))?)
+}
+
 /// How much of a definition has its path in it, in bytes: what stands before are a name and one line for people.
 const BEGINNING: usize = 64 * 1024;
 

@@ -149,6 +149,11 @@ impl Active {
     fn is_driven(&self) -> bool {
         self.ended.borrow().is_none()
     }
+
+    /// It came to an end here, not only to a rest.
+    fn is_over(&self) -> bool {
+        matches!(self.ended.borrow().as_deref(), Some(Ended::Rest(rest)) if rest.state.end.is_some())
+    }
 }
 
 /// Holds the journal and drives runs. Shared by the command line and the control socket.
@@ -255,7 +260,9 @@ impl Holder {
                 if let Some(looked) = submission.looked.filter(|_| submission.wishes.is_empty())
                     && let Some(run) = history::newest_of(&*self.log, &self.bodies, &definition.path).await?
                     && looked.newest.as_ref() != Some(&run)
-                    && active.get(&run).is_some_and(|found| *found.definition == *definition)
+                    && active
+                        .get(&run)
+                        .is_some_and(|found| *found.definition == *definition && found.is_over())
                 {
                     return Ok(Submitted { run, attached: true });
                 }

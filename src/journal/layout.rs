@@ -1,8 +1,7 @@
 //! The bytes of a record's value: one or several events of a run that were appended together, in chunks.
 //!
-//! What fits into one chunk is one value, and one insertion of one value is atomic by itself: the events of a
-//! sequential step need no batch of sled's, which would cost a second write and wake its threads once more. Layout 1,
-//! one event to a record, is still read.
+//! What fits into one chunk is one value: the events of a sequential step are one insertion. Layout 1, one event to a
+//! record, is still read.
 
 use super::record::{BODY_MAX, CHUNK_MAX, Hash, event_key};
 

@@ -107,7 +107,6 @@ impl Journal {
         hash: Hash,
     ) -> Result<(), JournalError> {
         self.check_poison()?;
-        self.check_poison()?;
         let place = Place { records: self.records + records, token: self.token, slot, seq, hash };
         let done = self.store.commit(entries);
         if done.is_ok() {

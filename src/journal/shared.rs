@@ -1,7 +1,7 @@
 //! The journal's own thread, and the handle through which async code appends to it.
 //!
 //! Everything queued when the thread is free goes down as one group: parallel steps and parallel runs share one
-//! flush and one sync. Each caller is answered after that sync, never before.
+//! write and one sync. Each caller is answered after that sync, never before.
 //!
 //! The two ways through the thread cost as much as half a sync (some 100 us: two sleeping threads are woken), so
 //! a caller that finds the journal idle may append where it stands: on a runtime of many threads in tokio's
@@ -27,7 +27,7 @@ use crate::plan::{PlanName, RunId};
 /// The longest time the head file stays unsynced while nobody asks for it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Events in one group at most: bounds the memory and the length of one sled batch.
+/// Events in one group at most: bounds the memory and the length of one frame of the log.
 const GROUP_MAX: usize = 1024;
 
 type Answer<T> = oneshot::Sender<Result<T, JournalError>>;

@@ -30,9 +30,11 @@ const SEGMENT_BYTES: usize = 512 * 1024;
 /// 350 us instead of 25, without one 45 instead of 23 (medians of 600, 2026-11-30).
 const ROOM_BYTES: u64 = 128 * 1024;
 
-/// How often opening is tried again while sled's own lock is still held. We have the journal's lock by then, so
-/// this is a journal closed in this process a moment ago: sled lets go of its file when its epochs have turned.
+/// How often sled's own lock is looked at while it is held.
 const LOCK_TRIES: u32 = 200;
+
+/// Files of a database that are longer together are not kept while it is opened, in bytes: opening takes as much memory and more.
+const FOUND_MAX: u64 = 64 * 1024 * 1024;
 
 /// An open sled database, a descriptor of its data file, and the write-ahead log.
 #[derive(Debug)]
@@ -55,7 +57,6 @@ impl Store {
     /// Opens the database in `path`, or makes one there.
     pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
         clear_half_snapshots(path)?;
-        let found = Found::read(path)?;
         let config = || {
             sled::Config::new()
                 .path(path)
@@ -66,20 +67,16 @@ impl Store {
                 // No periodic flusher: every append flushes by itself, and nothing may be written behind our back.
                 .flush_every_ms(None)
         };
-        let mut tries = 0;
-        let db = loop {
-            match guarded("open", path, || config().open()) {
-                Err(JournalError::Io { source, .. })
-                    if tries < LOCK_TRIES && source.kind() == std::io::ErrorKind::WouldBlock =>
-                {
-                    tries += 1;
-                    thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => {
+        wait_for_lock(path);
+        let found = Found::read(path)?;
+        let db = match guarded("open", path, || config().open()) {
+            Ok(db) => db,
+            Err(error) => {
+                // One that has another owner is not ours to touch.
+                if matches!(error, JournalError::Damaged { .. }) {
                     found.put_back(path);
-                    return Err(error);
                 }
-                Ok(db) => break db,
+                return Err(error);
             }
         };
         let file = path.join("db");
@@ -107,15 +104,23 @@ impl Store {
 
     /// Takes the journal's write-ahead log on, and with it what the database lacks.
     pub(super) fn join(&mut self, wal: &Path, journal: [u8; 16]) -> Result<(), JournalError> {
+        // What the database says it has may have been read out of memory, when whoever wrote it was killed before its sync.
+        self.data.sync_data().map_err(|e| JournalError::io("sync", &self.path.join("db"), e))?;
         let written = match self.get(WRITTEN)? {
             None => 0,
             Some(value) => <[u8; 8]>::try_from(&value[..]).map(u64::from_be_bytes).map_err(|_| {
                 JournalError::damaged(&self.path, "how much of the write-ahead log it has makes no sense")
             })?,
         };
-        let (wal, lacking) = Wal::open(wal, journal, written)?;
+        let (wal, logged) = Wal::open(wal, journal, written)?;
         self.wal = Some(wal);
-        *self.waiting.get_mut() = lacking;
+        // The last value of each key, and not what the database has already: after an orderly end that is all of it, and it
+        // would grow by as much at every opening.
+        for (key, value) in logged.into_iter().collect::<BTreeMap<_, _>>() {
+            if self.get(&key)?.is_none_or(|there| there != value) {
+                self.waiting.get_mut().push((key, value));
+            }
+        }
         self.catch_up()
     }
 
@@ -175,10 +180,13 @@ impl Store {
     /// Gives to sled what waits for it: all at once before something is read, or when the log is full, since one entry alone takes
     /// as long as ten together. sled writes none of it before [`write`](Self::write), or when it needs room.
     fn catch_up(&self) -> Result<(), JournalError> {
-        let waiting = self.waiting.take();
+        let mut waiting = self.waiting.borrow_mut();
         guarded("write", &self.path, || {
-            waiting.into_iter().try_for_each(|(key, value)| self.db().insert(key, value).map(drop))
-        })
+            waiting.iter().try_for_each(|(key, value)| self.db().insert(key, value.as_slice()).map(drop))
+        })?;
+        // Not before: what sled did not take would be missed when the log is written over.
+        waiting.clear();
+        Ok(())
     }
 
     /// Removes keys and writes entries, as one, with all that came before; on stable storage when it returns.
@@ -230,7 +238,8 @@ impl Store {
         self.scan(prefix, prefix).map(|entry| entry.map(|(key, _)| key.to_vec())).collect()
     }
 
-    /// Nothing more is written from here on, not even by sled when it is dropped.
+    /// Nothing more is written from here on, not even by sled when it is dropped. Reading still gives sled what was acknowledged and
+    /// waits for it, which may bring some of that to its file.
     pub(super) fn seal(&mut self) {
         self.sealed = true;
     }
@@ -289,6 +298,19 @@ fn guarded<T>(
     }
 }
 
+/// Waits while sled's own lock is still held; not for ever, and sled says then what is wrong. We have the journal's lock, so
+/// this is a journal that was closed in this process a moment ago: sled lets go of its file when its epochs have turned.
+fn wait_for_lock(path: &Path) {
+    let Ok(data) = File::open(path.join("db")) else { return };
+    for _ in 0..LOCK_TRIES {
+        // Let go of when it is closed.
+        if data.try_lock().is_ok() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The files of a database before it is opened.
 ///
 /// Opening writes: what sled takes for the torn end of its log it fills with zeros, to the end of the file, also where only
@@ -298,7 +320,12 @@ fn guarded<T>(
 struct Found(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Found {
+    /// Reads them; none when they are longer than [`FOUND_MAX`], and then they stay what opening makes of them.
     fn read(path: &Path) -> Result<Self, JournalError> {
+        let length = |file: &PathBuf| fs::metadata(file).map_or(0, |found| found.len());
+        if files_in(path)?.iter().map(length).sum::<u64>() > FOUND_MAX {
+            return Ok(Self(BTreeMap::new()));
+        }
         let read = |file: &Path| fs::read(file).map_err(|e| JournalError::io("read", file, e));
         files_in(path)?
             .into_iter()
@@ -310,6 +337,10 @@ impl Found {
     /// Puts back what has changed, in place, and takes away what was added. What cannot be is left: there is an error to be
     /// said already.
     fn put_back(&self, path: &Path) {
+        if self.0.is_empty() {
+            tracing::warn!(path = %path.display(), "too long to be put back: opening may have written over what follows the damage");
+            return;
+        }
         for (file, bytes) in &self.0 {
             if fs::read(file).is_ok_and(|now| now == *bytes) {
                 continue;
@@ -434,6 +465,57 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().len() % ROOM_BYTES, 0);
         drop(store);
         drop(there(count + 1));
+    }
+
+    /// Who waits for it in vain must not put back what it was when it began to wait.
+    #[test]
+    fn a_store_that_has_another_owner_is_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |i: u32| [b"E".as_slice(), &i.to_be_bytes()].concat();
+        let mut owner = Store::open(folder.path()).unwrap();
+        let path = folder.path().to_owned();
+        let waits = thread::spawn(move || Store::open(&path).map(drop));
+        let mut count = 0;
+        while !waits.is_finished() {
+            owner.commit(vec![(key(count), vec![1; 3000])]).unwrap();
+            count += 1;
+        }
+        assert!(matches!(waits.join().unwrap(), Err(JournalError::Io { .. })));
+        // As a kill leaves it.
+        owner.seal();
+        let copy = tempfile::tempdir().unwrap();
+        for file in files_in(folder.path()).unwrap() {
+            fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+        }
+        let keys = Store::open(copy.path()).unwrap().keys(b"E").unwrap();
+        assert_eq!(keys, (0..count).map(key).collect::<Vec<_>>());
+    }
+
+    /// What sled does not take stays where it waits: the log must not be written over without it.
+    #[test]
+    fn what_the_database_did_not_take_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, wal) = (folder.path().join("sled"), folder.path().join("wal"));
+        Wal::create(&wal, [7; 16]).unwrap();
+        let mut store = Store::open(&path).unwrap();
+        store.join(&wal, [7; 16]).unwrap();
+        let key = |i: u32| [b"E".as_slice(), &i.to_be_bytes()].concat();
+        // More than the cache takes, so that the first ones have to be read from the file.
+        for i in 0..3_000 {
+            store.commit(vec![(key(2 * i), vec![1; 4000])]).unwrap();
+        }
+        store.write(Vec::new(), Vec::new()).unwrap();
+        let data = OpenOptions::new().write(true).open(path.join("db")).unwrap();
+        data.write_all_at(&[0xff; 8_000_000], 1_000).unwrap();
+        store.commit(vec![(key(3), b"kept".to_vec())]).unwrap();
+        assert!(store.get(&key(5)).is_err(), "the first leaf was not read from the file");
+        // The next round never begins: whoever comes finds it in the log.
+        let round = store.wal.as_ref().unwrap().round();
+        let failed = (0..100).find_map(|i| store.commit(vec![(key(9_000 + i), vec![1; 4000])]).err());
+        assert!(failed.is_some());
+        let (_, logged) = Wal::open(&wal, [7; 16], round - 1).unwrap();
+        assert!(logged.contains(&(key(3), b"kept".to_vec())));
+        store.seal();
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! `fdatasync` of our own, and into sled's memory, which is written when the file is full: once in a hundred appends or so.
 //! After a crash the next process gives to sled what stands here (`store.rs`).
 //!
-//! The file has one length for ever, so that a sync has no new size to store and a full disk cannot refuse an append. It is
+//! The file has one length for ever, so that a sync has no new size to store; a full disk refuses an append only when the file is full. It is
 //! filled over and over: each time is a *round*, and the database says of which one it has all. A frame counts when it belongs
 //! to the round that follows that one, stands right behind the frame before, and is whole. So what is left of older rounds is
 //! never taken for news, and the frame that a crash has torn is as good as never written: nobody was told that it is kept.
@@ -46,6 +46,8 @@ pub(super) struct Wal {
     round: u64,
     /// Where the next frame goes, behind [`FRAMES`].
     at: usize,
+    /// The hash of the frame before it in this round; zeros before the first.
+    before: [u8; BEHIND],
 }
 
 impl Wal {
@@ -94,7 +96,8 @@ impl Wal {
         }
         let mut frames = vec![0; CAPACITY];
         read(&mut frames, FRAMES)?;
-        let mut wal = Self { file, path: path.to_owned(), journal, round: written + 1, at: 0 };
+        let mut wal =
+            Self { file, path: path.to_owned(), journal, round: written + 1, at: 0, before: [0; BEHIND] };
         let mut lacking = Vec::new();
         if let Some((round, ..)) = wal.frame(&frames)
             && round > wal.round
@@ -105,7 +108,13 @@ impl Wal {
             && round == wal.round
         {
             lacking.extend(entries);
-            wal.at += length;
+            wal.went_on(&frames[wal.at..wal.at + length]);
+        }
+        if wal.at > 0 {
+            // What a sync has failed to bring to the disk can still be read. The same bytes, so that the next sync has them.
+            wal.file
+                .write_all_at(&frames[..wal.at], FRAMES)
+                .map_err(|e| JournalError::io("write", path, e))?;
         }
         Ok((wal, lacking))
     }
@@ -143,14 +152,21 @@ impl Wal {
         let place = FRAMES + self.at as u64;
         self.file.write_all_at(&frame, place).map_err(|e| JournalError::io("write", &self.path, e))?;
         self.file.sync_data().map_err(|e| JournalError::io("sync", &self.path, e))?;
-        self.at += frame.len();
+        self.went_on(&frame);
         Ok(())
+    }
+
+    /// The place behind this frame is the one reached.
+    fn went_on(&mut self, frame: &[u8]) {
+        self.at += frame.len();
+        self.before.copy_from_slice(&frame[frame.len() - BEHIND..]);
     }
 
     /// Begins the next round, for which the database must say that it has all of this one.
     pub(super) fn turn(&mut self) {
         self.round += 1;
         self.at = 0;
+        self.before = [0; BEHIND];
     }
 
     /// The frame at the place reached: its round, its entries, and its length. None where there is no whole one.
@@ -173,11 +189,12 @@ impl Wal {
         Some((round, entries, end + BEHIND))
     }
 
-    /// The hash of a frame, which holds for this journal and the place reached alone.
+    /// The hash of a frame, which holds for this journal, behind this frame, and at this place alone.
     fn check(&self, frame: &[u8]) -> [u8; BEHIND] {
         let mut hash = Sha256::new();
         hash.update(self.journal);
         hash.update((self.at as u64).to_be_bytes());
+        hash.update(self.before);
         hash.update(frame);
         hash.finalize().into()
     }
@@ -299,7 +316,6 @@ mod tests {
             let (from, whole) = (wal.at, [entries(5), entries(6)].concat());
             if over == 1 {
                 wal.turn();
-                wal.at = 0;
             }
             let (start, written) = (if over == 1 { 0 } else { from }, wal.round - 1);
             let kept = if over == 1 { 0 } else { found.len() };

@@ -356,11 +356,12 @@ impl Started {
     async fn attend(&mut self, capture: &mut Capture, deadline: Instant, stop: Option<&Stop>) -> Option<Cut> {
         let unheard =
             |this: &Self| matches!((&this.out, &this.err), (Output::Unheard(_), _) | (_, Output::Unheard(_)));
-        let next = |listens: bool| match listens {
+        let next = |listens: bool, patience: Duration| match listens {
             true => deadline,
-            false => deadline.min(Instant::now() + LISTEN_AFTER),
+            false => deadline.min(Instant::now() + patience),
         };
-        let alarm = tokio::time::sleep_until(next(!unheard(self)));
+        let mut patience = LISTEN_AFTER;
+        let alarm = tokio::time::sleep_until(next(!unheard(self), patience));
         tokio::pin!(alarm);
         let stopped = async {
             match stop {
@@ -377,10 +378,14 @@ impl Started {
                     if Instant::now() >= deadline {
                         return Some(Cut::TimedOut);
                     }
-                    if let Err(error) = out.listen().and_then(|()| err.listen()) {
-                        tracing::warn!(%error, "cannot listen to a process; it is tried again");
+                    for heard in [out.listen(), err.listen()] {
+                        if let Err(error) = heard {
+                            tracing::warn!(%error, "cannot listen to a process; it is tried again");
+                        }
                     }
-                    alarm.as_mut().reset(next(!unheard(self)));
+                    // Whatever is short does not come back the sooner for being asked for.
+                    patience = patience.saturating_mul(2);
+                    alarm.as_mut().reset(next(!unheard(self), patience));
                 }
                 () = &mut stopped => return Some(Cut::Stopped),
                 () = readable(out.pipe()) => self.read(Stream::Out, capture),
@@ -429,10 +434,15 @@ impl Started {
                 Stream::Err => self.err.take(),
             };
             let Some(pipe) = pipe else { continue };
+            // The descriptor itself is asked, since the last readiness may be older than the last write. Most have nothing to say;
+            // of the others nothing is waited for, since a descendant may hold the other end, or take what is there.
+            if !rustix::io::ioctl_fionread(&pipe).is_ok_and(|there| there > 0)
+                || rustix::io::ioctl_fionbio(&pipe, true).is_err()
+            {
+                continue;
+            }
             let mut drained = 0;
-            // The descriptor itself is asked, since the last readiness may be older than the last write; and before it is read,
-            // since a descendant may hold the other end, and reading would wait for it.
-            while drained < DRAIN_MAX && rustix::io::ioctl_fionread(&pipe).is_ok_and(|there| there > 0) {
+            while drained < DRAIN_MAX {
                 match rustix::io::read(&pipe, &mut self.buffer[..]) {
                     Ok(0) => break,
                     Ok(length) => {

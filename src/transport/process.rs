@@ -64,8 +64,17 @@ pub(crate) fn inode(handle: &OwnedFd) -> Option<u64> {
     /// `PID_FS_MAGIC` (Linux 6.9, `include/uapi/linux/magic.h`).
     const PIDFS: u64 = 0x5049_4446;
     static KNOWN: OnceLock<bool> = OnceLock::new();
-    let is_pidfs = || rustix::fs::fstatfs(handle).is_ok_and(|found| u64::try_from(found.f_type) == Ok(PIDFS));
-    let known = cfg!(target_pointer_width = "64") && *KNOWN.get_or_init(is_pidfs);
+    if cfg!(not(target_pointer_width = "64")) {
+        return None;
+    }
+    let known = match KNOWN.get() {
+        Some(known) => *known,
+        // What could not be asked is asked again.
+        None => {
+            let kind = rustix::fs::fstatfs(handle).ok()?.f_type;
+            *KNOWN.get_or_init(|| u64::try_from(kind) == Ok(PIDFS))
+        }
+    };
     known.then(|| rustix::fs::fstat(handle).ok()).flatten().map(|found| found.st_ino)
 }
 
@@ -75,7 +84,8 @@ pub(crate) fn handle(process: Process) -> Option<OwnedFd> {
     // Looked at after the handle was taken, so that a reused pid is noticed.
     let stat = stat(process.pid).filter(|stat| !stat.ended())?;
     let same = match process.inode {
-        Some(known) => inode(&handle) == Some(known),
+        // One that cannot be asked is not proved to be another.
+        Some(known) => inode(&handle).is_none_or(|now| now == known),
         None => stat.start == process.start,
     };
     same.then_some(handle)

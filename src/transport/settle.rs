@@ -49,7 +49,7 @@ async fn look(slots: &Slots, attempt: &str, timeout: Duration) -> io::Result<Pro
             None => return Ok(Proof::Over),
         },
     };
-    // A program may close the descriptors it inherits (sudo does): the pid and its start time count as well.
+    // A program may close the descriptors it inherits (sudo does): the pid, and which process has it, count as well.
     let Some(handle) = process::handle(process) else {
         name_descendants(&path, &record)?;
         return Ok(Proof::Over);

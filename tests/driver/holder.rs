@@ -159,6 +159,15 @@ async fn a_run_that_was_begun_and_ended_since_is_the_one_that_is_meant() {
     assert!(!three.attached && three.run != one.run);
     place.rest(&three.run).await;
     assert_eq!(place.log(), "did\ndid\n");
+    // One that only rests is open.
+    let failing = Definition { path: "/elsewhere".to_owned(), ..place.plan("exit 3") };
+    let submit = || {
+        let submission = submission(Target::New(Box::new(failing.clone())));
+        place.holder.submit(Submission { looked: Some(Looked { newest: None }), ..submission }, Vec::new())
+    };
+    let run = submit().await.unwrap().run;
+    place.rest(&run).await;
+    assert!(matches!(submit().await, Err(SubmitError::Open { run: open }) if open == run));
     place.close().await;
 }
 

@@ -64,6 +64,33 @@ fn what_was_acknowledged_survives_at_any_moment() {
     assert!(turned >= 4, "the log was full {turned} times");
 }
 
+/// What the log has and the database, too, is not written anew by every process that only looks.
+#[test]
+fn opening_and_closing_writes_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path()).unwrap();
+    let run = journal.new_run(&plan("a")).unwrap();
+    for seq in 1..=10 {
+        journal.append(&[Append { run: &run, seq, body: &[b'x'; 10_000] }]).unwrap();
+    }
+    drop(journal);
+    let written = || {
+        let bytes = fs::read(folder.path().join("journal/sled/db")).unwrap();
+        bytes.iter().filter(|byte| **byte == b'x').count()
+    };
+    drop(open(folder.path()).unwrap());
+    let before = written();
+    assert!(before >= 100_000, "{before}");
+    for number in 2..7 {
+        // Each time a key gets another value; the log has all of them.
+        let mut journal = open(folder.path()).unwrap();
+        assert_eq!(journal.new_run(&plan("a")).unwrap().to_string(), format!("a-{number}"));
+    }
+    // A leaf is written anew now and then, but not all of them each time.
+    let after = written();
+    assert!(after < before + 200_000, "{before} became {after}");
+}
+
 /// A database that has lost its last writes is not made good by a log that comes after them.
 #[test]
 fn a_log_that_follows_on_nothing_is_damage() {
