@@ -254,7 +254,7 @@ async fn remote(
     let answer = client.ask_once(Request::Submit(Box::new(submission))).await?;
     let (run, known) = match answer {
         Answer::Submitted { run, attached } => {
-            let verb = if attached { "was taken on already by" } else { "was submitted to" };
+            let verb = if attached { "is driven already by" } else { "was submitted to" };
             session.note(&format!(
                 "Run `{run}` {verb} process {}, which holds the journal; following it.",
                 client.pid()
