@@ -250,7 +250,7 @@ impl From<JournalError> for Fail {
                 );
             }
             JournalError::Damaged { .. } => {
-                "nothing was changed in it; keep a copy of the state folder as it is, then put back a backup of it, \
+                "nothing in it was repaired; keep a copy of the state folder as it is, then put back a backup of it, \
                  or go on with an empty one with `--state DIR`"
             }
             JournalError::Io { source, path, .. } => match source.kind() {

@@ -323,15 +323,12 @@ impl Found {
     /// Reads them; none when they are longer than [`FOUND_MAX`], and then they stay what opening makes of them.
     fn read(path: &Path) -> Result<Self, JournalError> {
         let length = |file: &PathBuf| fs::metadata(file).map_or(0, |found| found.len());
-        if files_in(path)?.iter().map(length).sum::<u64>() > FOUND_MAX {
+        let files = files_in(path)?;
+        if files.iter().map(length).sum::<u64>() > FOUND_MAX {
             return Ok(Self(BTreeMap::new()));
         }
         let read = |file: &Path| fs::read(file).map_err(|e| JournalError::io("read", file, e));
-        files_in(path)?
-            .into_iter()
-            .map(|file| Ok((file.clone(), read(&file)?)))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        files.into_iter().map(|file| Ok((file.clone(), read(&file)?))).collect::<Result<_, _>>().map(Self)
     }
 
     /// Puts back what has changed, in place, and takes away what was added. What cannot be is left: there is an error to be

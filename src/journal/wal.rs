@@ -2,13 +2,14 @@
 //!
 //! sled hands every write of its own to one of seven threads, wakes all of them, and waits for the disk by itself before we
 //! can wait for it: a third of what an append took. So what is appended goes into this file, by one write and one
-//! `fdatasync` of our own, and into sled's memory, which is written when the file is full: once in a hundred appends or so.
-//! After a crash the next process gives to sled what stands here (`store.rs`).
+//! `fdatasync` of our own, and waits in memory for sled, which writes it when the file is full: once in a hundred appends or
+//! so. After a crash the next process gives to sled what stands here (`store.rs`).
 //!
-//! The file has one length for ever, so that a sync has no new size to store; a full disk refuses an append only when the file is full. It is
-//! filled over and over: each time is a *round*, and the database says of which one it has all. A frame counts when it belongs
-//! to the round that follows that one, stands right behind the frame before, and is whole. So what is left of older rounds is
-//! never taken for news, and the frame that a crash has torn is as good as never written: nobody was told that it is kept.
+//! The file has one length for ever, so that a sync has no new size to store; a full disk refuses an append only when the file
+//! is full, or does not write in place. It is filled over and over: each time is a *round*, and the database says of which one
+//! it has all. A frame counts when it belongs to the round that follows that one, stands right behind the frame before, and is
+//! whole. So what is left of older rounds is never taken for news, and the frame that a crash has torn is as good as never
+//! written: nobody was told that it is kept.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -96,8 +97,14 @@ impl Wal {
         }
         let mut frames = vec![0; CAPACITY];
         read(&mut frames, FRAMES)?;
-        let mut wal =
-            Self { file, path: path.to_owned(), journal, round: written + 1, at: 0, before: [0; BEHIND] };
+        let mut wal = Self {
+            file,
+            path: path.to_owned(),
+            journal,
+            round: written.saturating_add(1),
+            at: 0,
+            before: [0; BEHIND],
+        };
         let mut lacking = Vec::new();
         if let Some((round, ..)) = wal.frame(&frames)
             && round > wal.round
