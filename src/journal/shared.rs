@@ -262,6 +262,10 @@ impl Handle {
     /// # Errors
     /// As [`Journal::runs`], and [`JournalError::Closed`].
     pub async fn runs(&self) -> Result<Vec<RunHead>, JournalError> {
+        // They are known by heart: nobody is woken for them.
+        if let Ok(journal) = self.shared.journal.try_lock() {
+            return journal.as_ref().ok_or(JournalError::Closed)?.runs();
+        }
         self.call(|answer| Call::Runs { answer }).await
     }
 
