@@ -84,7 +84,7 @@ impl<'d> Loader<'d, '_> {
         if kind == Kind::Check {
             known.extend(super::samples::KEYS);
         }
-        let what = format!("{word} `{}`", entry.name);
+        let what = [word, " `", entry.name, "`"].concat();
         let table = Table::with_keys(entries, value.span(), what, &known, &mut self.problems);
         self.check_presence(&table, entry);
         let mut read = Read {

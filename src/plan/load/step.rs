@@ -80,6 +80,8 @@ impl<'d> Loader<'d, '_> {
         let compensate = self.compensate(&table, at, forward.as_ref());
         self.check_shape(&table);
         self.check_data(&table, forward.as_ref());
+        let split = |read: Option<Read>| read.map(|read| (read.operation, read.outputs)).unzip();
+        let ((forward, outputs), (probe, probe_outputs)) = (split(forward), split(probe));
 
         let problems = &mut self.problems;
         let step = id.clone().map(|id| Step {
@@ -95,8 +97,8 @@ impl<'d> Loader<'d, '_> {
             frees: by_resource(&frees),
             on_failure: table.word("on_failure", &ON_FAILURE, problems).unwrap_or(plan_on_failure),
             idempotent: table.bool("idempotent", problems),
-            forward: forward.as_ref().map(|read| read.operation.clone()),
-            probe: probe.as_ref().map(|read| read.operation.clone()),
+            forward,
+            probe,
             verify,
             verify_within_ms: table.duration_or_default_ms("verify_within", problems),
             undone,
@@ -112,8 +114,8 @@ impl<'d> Loader<'d, '_> {
             needs,
             takes,
             frees,
-            outputs: forward.map(|read| read.outputs).unwrap_or_default(),
-            probe_outputs: probe.map(|read| read.outputs),
+            outputs: outputs.unwrap_or_default(),
+            probe_outputs,
             step,
         });
     }

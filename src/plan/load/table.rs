@@ -1,5 +1,7 @@
 //! Reading a TOML table key by key: unknown keys, wrong types and missing ones are reported where they stand.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -11,7 +13,7 @@ use crate::plan::keys::{Group, Key, Takes};
 /// A value with the key it stands under.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry<'d> {
-    pub(super) key: &'d Spanned<std::borrow::Cow<'d, str>>,
+    pub(super) key: &'d Spanned<Cow<'d, str>>,
     pub(super) value: &'d Spanned<DeValue<'d>>,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Table<'d> {
     /// Where something that is missing is reported.
     pub(super) at: Span,
     /// What the table describes, for messages.
-    what: String,
+    what: Cow<'static, str>,
     /// Its keys; absent for actions and checks, which have theirs in the catalog.
     group: Option<&'static Group>,
 }
@@ -50,7 +52,7 @@ impl<'d> Table<'d> {
     pub(super) fn new(
         entries: &'d DeTable<'d>,
         at: Span,
-        what: impl Into<String>,
+        what: impl Into<Cow<'static, str>>,
         group: &'static Group,
         problems: &mut Problems<'_>,
     ) -> Self {
@@ -62,7 +64,7 @@ impl<'d> Table<'d> {
     pub(super) fn with_keys(
         entries: &'d DeTable<'d>,
         at: Span,
-        what: impl Into<String>,
+        what: impl Into<Cow<'static, str>>,
         known: &[&str],
         problems: &mut Problems<'_>,
     ) -> Self {
@@ -80,7 +82,7 @@ impl<'d> Table<'d> {
     /// As [`Table::new`], of a value that must be a table.
     pub(super) fn of(
         entry: Entry<'d>,
-        what: impl Into<String>,
+        what: impl Into<Cow<'static, str>>,
         group: &'static Group,
         problems: &mut Problems<'_>,
     ) -> Option<Self> {
@@ -95,7 +97,8 @@ impl<'d> Table<'d> {
 
     pub(super) fn get(&self, name: &str) -> Option<Entry<'d>> {
         debug_assert!(self.group.is_none_or(|group| group.key(name).is_some()), "`{name}` is in no group");
-        self.entries.get_key_value(name).map(|(key, value)| Entry { key, value })
+        // A step is asked for thirty keys and has five: a look at each takes less than a hash.
+        self.iter().find(|entry| entry.name() == name)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry<'d>> + use<'d> {
