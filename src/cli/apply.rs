@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::sync::oneshot;
 
 use super::access::Access;
 use super::ask;
@@ -221,7 +222,7 @@ async fn apply(
     folder: &Path,
     (name, afresh): (&str, bool),
 ) -> Result<Next, Fail> {
-    let Plan { file, fresh, ahead } = plan;
+    let Plan { file, fresh, mut ahead } = plan;
     let (history, bodies) = (access.history(), access.bodies());
     let mut newest = history::newest_of(history, bodies, file.path()).await?;
     let edits = args.edits();
@@ -233,7 +234,10 @@ async fn apply(
         moved = true;
     }
     let found = match newest {
-        Some(run) => Some(past(history, bodies, &run).await?),
+        Some(run) => {
+            let known = ahead.as_mut().and_then(|ahead| ahead.known.take());
+            Some(past_knowing(history, bodies, &run, known).await?)
+        }
         None => None,
     };
     let new_run = args.new_run || afresh;
@@ -308,7 +312,7 @@ async fn apply(
     let target = Target::Existing(state.run.clone());
     let mut wishes = Vec::new();
     if let Some(amendment) = amendment {
-        let definition = Box::new(amendment.definition);
+        let definition = Arc::new(amendment.definition);
         wishes.push(Command::Amend { definition, changes: amendment.changes });
     }
     wishes.extend(edits.wishes());
@@ -346,7 +350,7 @@ fn begin(
     notes(session, &loaded);
     let secrets = secrets(&loaded.definition, access)?;
     store(access.bodies(), &loaded)?;
-    let target = Target::New(Box::new(loaded.definition));
+    let target = Target::New(loaded.definition);
     let mut next = hand(target, terms, edits.wishes(), secrets, patience, None, screen);
     if let Next::Submit(submission, _) = &mut next {
         submission.looked = Some(looked);
@@ -360,9 +364,18 @@ pub(super) async fn past(
     bodies: &Bodies,
     run: &RunId,
 ) -> Result<(State, Vec<saga::Event>), Fail> {
+    past_knowing(history, bodies, run, None).await
+}
+
+async fn past_knowing(
+    history: &dyn driver::History,
+    bodies: &Bodies,
+    run: &RunId,
+    known: Option<oneshot::Receiver<driver::Known>>,
+) -> Result<(State, Vec<saga::Event>), Fail> {
     // The newest events say why it stands as it does; older ones are folded into the checkpoint.
     const LOOK_BACK: u64 = 2_000;
-    let state = history::state(history, bodies, run).await?;
+    let state = history::state_knowing(history, bodies, run, known).await?;
     let from = state.seq.saturating_sub(LOOK_BACK).max(1);
     // Only a run that has trouble needs its last words read back.
     let trouble = state.steps.iter().any(|step| step.trouble.is_some());

@@ -255,13 +255,13 @@ impl Own {
             Ok::<_, Fail>(file.load(session, &BTreeMap::new(), Required::MustBeGiven)?.definition)
         };
         let own = folder.join("house.toml");
-        let leads = own::leads(&load(&args.var_file, &args.var)?, house);
+        let leads = own::leads(&*load(&args.var_file, &args.var)?, house);
         fs::write(&own, leads)
             .map_err(|error| Fail::unexpected(format!("cannot write `{}`: {error}", own.display())))?;
         let var_files: Vec<PathBuf> = args.var_file.iter().cloned().chain([own]).collect();
         // An option counts for more than a file.
         let vars: Vec<_> = args.var.iter().filter(|(name, _)| !own::is_led(name, house)).cloned().collect();
-        own::stays_inside(&load(&var_files, &vars)?, house)?;
+        own::stays_inside(&*load(&var_files, &vars)?, house)?;
         Ok(Led { plan, var_files, vars })
     }
 }
@@ -274,7 +274,8 @@ impl Led {
     /// Refuses the name of a step that the plan does not have.
     fn has(&self, session: &Session, step: &StepId) -> Result<(), Fail> {
         let file = PlanFile::read(&self.plan, &self.vars, &self.var_files)?;
-        let steps = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?.definition.steps;
+        let definition = file.load(session, &BTreeMap::new(), Required::MustBeGiven)?.definition;
+        let steps = &definition.steps;
         let known = || steps.iter().map(|step| step.id.as_str());
         if known().any(|name| name == step.as_str()) {
             return Ok(());

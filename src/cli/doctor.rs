@@ -5,6 +5,7 @@ mod systems;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -103,7 +104,7 @@ pub(super) async fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Fail
         let loaded = loaded.insert(found);
         let run = crate::plan::RunId::new(loaded.definition.name.clone(), 1);
         let now = driver::Clock::now(&driver::SystemClock::new());
-        driver::unopened(run, loaded.definition.clone(), now)
+        driver::unopened(run, Arc::clone(&loaded.definition), now)
             .map_err(|error| Fail::unexpected(error.to_string()))?
     };
     let eyes = Eyes::open()?;

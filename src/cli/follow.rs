@@ -116,7 +116,7 @@ impl Shared {
 
 /// The event that opened a run which nothing has happened to since.
 fn opening(state: &State) -> Event {
-    let definition = Box::new((*state.definition).clone());
+    let definition = Arc::clone(&state.definition);
     let what = What::RunOpened { run: state.run.clone(), definition, by: state.by.clone() };
     Event { seq: state.seq, at: state.opened, what }
 }

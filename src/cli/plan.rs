@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -120,7 +121,7 @@ impl Meeting {
             }
             // The number that the run would get, unless runs of that name were pruned.
             let run = RunId::new(name.clone(), u32::try_from(number).unwrap_or(u32::MAX));
-            let state = driver::unopened(run, loaded.definition.clone(), now)
+            let state = driver::unopened(run, Arc::clone(&loaded.definition), now)
                 .map_err(|error| Fail::unexpected(error.to_string()))?;
             let changes = Vec::new();
             let note = follows.as_ref().map(|(run, _)| format!("Run {run} is over and stays what it is."));
@@ -171,7 +172,7 @@ impl Meeting {
         let mut changes = Vec::new();
         if let Some(amendment) = amendment {
             changes = amendment.changes;
-            let definition = Box::new(amendment.definition);
+            let definition = Arc::new(amendment.definition);
             let wish = Command::Amend { definition, changes: changes.clone() };
             // On a copy that nobody keeps: the run itself is amended by `apply`.
             for what in saga::command(&state, &wish, "")? {

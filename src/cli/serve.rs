@@ -454,7 +454,7 @@ impl web::Plans for Plans {
             let loaded = self.judged(&file, &[], Required::TakenAsPresent);
             let path = self.0.join(format!("{file}.toml")).display().to_string();
             let description = match loaded {
-                Ok(loaded) => loaded.definition.description,
+                Ok(loaded) => loaded.definition.description.clone(),
                 Err(why) => {
                     let first = why.lines().next().unwrap_or("").trim_start_matches("error: ").to_owned();
                     format!("not valid: {first}")
@@ -465,7 +465,7 @@ impl web::Plans for Plans {
         plans.collect()
     }
 
-    fn load(&self, file: &str, vars: &[(String, String)]) -> Result<(Definition, Vec<Vec<u8>>), String> {
+    fn load(&self, file: &str, vars: &[(String, String)]) -> Result<(Arc<Definition>, Vec<Vec<u8>>), String> {
         let loaded = self.judged(file, vars, Required::MustBeGiven)?;
         Ok((loaded.definition, loaded.files.into_values().collect()))
     }

@@ -5,11 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::fail::{self, Fail};
 use super::manifests;
 use super::session::Session;
+use crate::driver::Known;
 use crate::plan::recorded::Definition;
 use crate::plan::{self, Diagnostics, Loaded, PLAN_MAX, Request, Required};
 use crate::report::exit;
@@ -24,7 +26,11 @@ pub(super) struct PlanFile {
 }
 
 /// A plan that is being loaded while something else is done. Dropped, it was loaded in vain.
-pub(super) struct Ahead(JoinHandle<Result<Loaded, Diagnostics>>);
+pub(super) struct Ahead {
+    loaded: JoinHandle<Result<Loaded, Diagnostics>>,
+    /// Its definition, for reading a run that may well have the same; taken once.
+    pub(super) known: Option<oneshot::Receiver<Known>>,
+}
 
 /// Splits the value of `--var`.
 pub(super) fn variable(text: &str) -> Result<(String, String), String> {
@@ -87,7 +93,14 @@ impl PlanFile {
     /// Begins to load the plan on a thread of its own, as a run takes it that nothing was given.
     pub(super) fn load_ahead(self: &Arc<Self>) -> Ahead {
         let file = Arc::clone(self);
-        Ahead(tokio::task::spawn_blocking(move || file.judged(&BTreeMap::new(), Required::MustBeGiven)))
+        let (sender, known) = oneshot::channel();
+        let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = file.judged(&BTreeMap::new(), Required::MustBeGiven)?;
+            // Nobody may want it.
+            drop(sender.send(Known::new(Arc::clone(&loaded.definition))));
+            Ok(loaded)
+        });
+        Ahead { loaded, known: Some(known) }
     }
 
     /// The same as [`load`](Self::load), from what was loaded ahead if that is it.
@@ -98,8 +111,8 @@ impl PlanFile {
         ahead: Option<Ahead>,
     ) -> Result<Loaded, Fail> {
         if given.is_empty()
-            && let Some(Ahead(judged)) = ahead
-            && let Ok(judged) = judged.await
+            && let Some(ahead) = ahead
+            && let Ok(judged) = ahead.loaded.await
         {
             return self.taken(session, judged);
         }
@@ -109,7 +122,7 @@ impl PlanFile {
     fn taken(&self, session: &Session, judged: Result<Loaded, Diagnostics>) -> Result<Loaded, Fail> {
         let mut loaded = judged.map_err(|diagnostics| self.refused(session, &diagnostics))?;
         if let Some(fit) = session.fit {
-            fit(&mut loaded.definition);
+            fit(Arc::make_mut(&mut loaded.definition));
         }
         Ok(loaded)
     }

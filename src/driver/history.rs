@@ -1,10 +1,12 @@
 //! Reading runs back: from the journal in this process, or from the process that holds it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
-use super::codec::{self, CodecError};
+use super::codec::{self, CodecError, Known};
 use crate::journal::{Bodies, Handle, JournalError, RunHead};
 use crate::plan::{RunId, StepId};
 use crate::saga::{self, Event, Illegal, Kept, State, Status, Tail, What};
@@ -58,6 +60,9 @@ pub enum HistoryError {
         near: Option<String>,
     },
 }
+
+/// How long a definition is waited for that may spare reading the recorded one, which takes 5 ms for a thousand steps.
+const KNOWN_WITHIN: Duration = Duration::from_millis(20);
 
 /// Stored events: sequence numbers and records.
 pub type StoredEvents = Vec<(u64, Vec<u8>)>;
@@ -116,15 +121,33 @@ pub async fn events(
     from: u64,
     limit: u64,
 ) -> Result<Vec<Event>, HistoryError> {
+    events_knowing(history, bodies, run, (from, limit), None).await
+}
+
+async fn events_knowing(
+    history: &dyn History,
+    bodies: &Bodies,
+    run: &RunId,
+    (from, limit): (u64, u64),
+    known: Option<oneshot::Receiver<Known>>,
+) -> Result<Vec<Event>, HistoryError> {
     let stored = history.stored(run.clone(), from, limit).await?;
-    let decode = |(seq, body): (u64, Vec<u8>)| {
-        codec::decode(&body, bodies).map_err(|source| HistoryError::Event {
+    let alone = |(seq, record): (u64, Vec<u8>)| codec::decode_alone(&record).ok_or((seq, record));
+    let read: Vec<Result<Event, _>> = stored.into_iter().map(alone).collect();
+    let known = match known {
+        Some(known) if read.iter().any(Result::is_err) => {
+            tokio::time::timeout(KNOWN_WITHIN, known).await.ok().and_then(Result::ok)
+        }
+        _ => None,
+    };
+    let decode = |(seq, record): (u64, Vec<u8>)| {
+        codec::decode_knowing(&record, bodies, known.as_ref()).map_err(|source| HistoryError::Event {
             run: run.clone(),
             seq,
             source: Box::new(source),
         })
     };
-    stored.into_iter().map(decode).collect()
+    read.into_iter().map(|read| read.or_else(decode)).collect()
 }
 
 /// A run's state, folded from its events, or from its checkpoint and the events since.
@@ -132,6 +155,20 @@ pub async fn events(
 /// # Errors
 /// [`HistoryError`]; a checkpoint that does not fit is no error, only slower.
 pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Result<State, HistoryError> {
+    state_knowing(history, bodies, run, None).await
+}
+
+/// The same with a definition that may well be the run's, as that of its plan file is. It is waited for when everything else
+/// is read, and not for long: a plan names files, and they may be where nobody answers.
+///
+/// # Errors
+/// As [`state`].
+pub async fn state_knowing(
+    history: &dyn History,
+    bodies: &Bodies,
+    run: &RunId,
+    known: Option<oneshot::Receiver<Known>>,
+) -> Result<State, HistoryError> {
     let illegal = |source| HistoryError::Illegal { run: run.clone(), source: Box::new(source) };
     let checkpoint = history.checkpoint(run.clone()).await;
     let checkpoint = checkpoint.and_then(|(seq, body)| {
@@ -141,13 +178,11 @@ pub async fn state(history: &dyn History, bodies: &Bodies, run: &RunId) -> Resul
     let (mut state, rest) = match checkpoint {
         Some(state) => {
             let from = state.seq + 1;
-            (state, events(history, bodies, run, from, u64::MAX).await?)
+            (state, events_knowing(history, bodies, run, (from, u64::MAX), known).await?)
         }
         None => {
-            let mut all = events(history, bodies, run, 1, u64::MAX).await?.into_iter();
-            let first =
-                all.next().ok_or_else(|| HistoryError::NoSuchRun { run: run.to_string(), near: None })?;
-            (saga::opened(first).map_err(illegal)?, all.collect())
+            let all = events_knowing(history, bodies, run, (1, u64::MAX), known).await?;
+            return folded(run, &all);
         }
     };
     for event in &rest {
@@ -203,7 +238,7 @@ pub async fn newest_of(
             Ok(found) => found,
             // Read as a whole, it says what is wrong with it.
             Err(_) => match events(history, bodies, &head.run, 1, 1).await?.pop() {
-                Some(Event { what: What::RunOpened { definition, .. }, .. }) => definition.path,
+                Some(Event { what: What::RunOpened { definition, .. }, .. }) => definition.path.clone(),
                 Some(_) | None => continue,
             },
         };
@@ -241,4 +276,60 @@ fn nearest(runs: &[RunId], name: &str) -> Option<String> {
     let plans: std::collections::BTreeSet<&str> = runs.iter().map(|run| run.plan().as_str()).collect();
     let near = crate::plan::did_you_mean(plan, plans)?;
     runs.iter().find(|run| run.plan().as_str() == near).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::recorded::Definition;
+    use crate::saga::Stamp;
+
+    /// One run, of which there is no checkpoint.
+    struct Recorded(Vec<u8>);
+
+    impl History for Recorded {
+        fn runs(&self) -> BoxFuture<'_, Result<Vec<RunHead>, HistoryError>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn stored(
+            &self,
+            _run: RunId,
+            _from: u64,
+            _limit: u64,
+        ) -> BoxFuture<'_, Result<StoredEvents, HistoryError>> {
+            Box::pin(async { Ok(vec![(1, self.0.clone())]) })
+        }
+
+        fn checkpoint(&self, _run: RunId) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
+            Box::pin(async { None })
+        }
+    }
+
+    /// The plan file may name a file on a mount that hangs: the run is read all the same.
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_that_never_comes_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let bodies = Bodies::at(folder.path());
+        let any = r#"{"version":1,"name":"p","path":"/p","folder":"/","on_failure":"halt","parallelism":1,"steps":[]}"#;
+        // Long enough for a body.
+        let description = "x".repeat(64 * 1024);
+        let definition = Arc::new(Definition { description, ..serde_json::from_str(any).unwrap() });
+        let run = RunId::try_from("p-1".to_owned()).unwrap();
+        let at = Stamp { wall_ms: 1, boot: 2, up_ms: 3 };
+        let what =
+            What::RunOpened { run: run.clone(), definition: Arc::clone(&definition), by: String::new() };
+        let history = Recorded(codec::encode(&Event { seq: 1, at, what }, &bodies).unwrap());
+        let (sender, known) = oneshot::channel();
+        let state = state_knowing(&history, &bodies, &run, Some(known)).await.unwrap();
+        assert_eq!(state.definition, definition);
+        // Nobody waits for it any more; one that comes in time is taken.
+        assert!(sender.send(Known::new(Arc::clone(&definition))).is_err());
+        let (sender, known) = oneshot::channel();
+        sender.send(Known::new(Arc::clone(&definition))).unwrap();
+        let state = state_knowing(&history, &bodies, &run, Some(known)).await.unwrap();
+        assert!(Arc::ptr_eq(&state.definition, &definition));
+    }
 }

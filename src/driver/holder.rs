@@ -70,7 +70,7 @@ pub struct Looked {
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A new run of this definition.
-    New(Box<Definition>),
+    New(Arc<Definition>),
     /// A run that is in the journal.
     Existing(RunId),
 }
@@ -343,7 +343,7 @@ impl Holder {
     }
 
     /// Begins a new run; it is on stable storage when this returns.
-    async fn open(&self, definition: Box<Definition>, by: &str) -> Result<State, SubmitError> {
+    async fn open(&self, definition: Arc<Definition>, by: &str) -> Result<State, SubmitError> {
         if let Some(run) = history::newest_of(&*self.log, &self.bodies, &definition.path).await? {
             let last = history::state(&*self.log, &self.bodies, &run).await?;
             if last.end.is_none() {
@@ -361,7 +361,7 @@ impl Holder {
         let event = Event { seq: 1, at: self.clock.now(), what };
         let bytes = codec::encode(&event, &self.bodies).map_err(DriveError::from)?;
         Log::append(&*self.log, run.clone(), 1, vec![bytes]).await.map_err(HistoryError::Journal)?;
-        saga::opened(event).map_err(|source| HistoryError::Illegal { run, source: Box::new(source) }.into())
+        saga::open(&event).map_err(|source| HistoryError::Illegal { run, source: Box::new(source) }.into())
     }
 
     /// The handle of a run that is being driven.

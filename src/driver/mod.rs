@@ -22,7 +22,7 @@ mod world;
 
 pub use amend::{Amendment, Refused, RefusedStep, Takes, amendment, amendment_with};
 pub use clock::{Clock, Leaps, SystemClock, short_hash};
-pub use codec::{CodecError, decode, encode};
+pub use codec::{CodecError, Known, decode, encode};
 pub use history::{History, HistoryError};
 pub use holder::{Ended, Holder, Looked, Submission, SubmitError, Submitted, Target, Unresumed};
 pub use holdings::{Holdings, held_elsewhere};

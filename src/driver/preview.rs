@@ -1,6 +1,7 @@
 //! What `apply` would do now: the state it would start from, and a look at what its probes say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::secrets::SecretError;
 use super::survey::Survey;
@@ -27,9 +28,9 @@ pub struct Glimpse {
 ///
 /// # Errors
 /// [`Illegal`] when the definition cannot begin a run.
-pub fn unopened(run: RunId, definition: Definition, now: Stamp) -> Result<State, Illegal> {
-    let what = What::RunOpened { run, definition: Box::new(definition), by: String::new() };
-    saga::opened(Event { seq: 1, at: now, what })
+pub fn unopened(run: RunId, definition: Arc<Definition>, now: Stamp) -> Result<State, Illegal> {
+    let what = What::RunOpened { run, definition, by: String::new() };
+    saga::open(&Event { seq: 1, at: now, what })
 }
 
 /// Looks at the probes of every step that is to come, and at what the steps look at that act on nothing and come first, and

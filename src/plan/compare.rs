@@ -305,6 +305,8 @@ fn other_parts(definition: &Definition) -> Vec<(&'static str, Value)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::plan::{Request, Required, load};
 
@@ -319,7 +321,7 @@ mod tests {
             required: Required::MustBeGiven,
             read: &read,
         };
-        load(&request).unwrap_or_else(|errors| panic!("{errors}")).definition
+        Arc::unwrap_or_clone(load(&request).unwrap_or_else(|errors| panic!("{errors}")).definition)
     }
 
     const BEFORE: &str = r#"

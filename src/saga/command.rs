@@ -1,5 +1,7 @@
 //! What a person asks of a run, and when it is refused.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +25,7 @@ pub enum Command {
     /// Go on with a changed definition.
     Amend {
         /// The whole new definition.
-        definition: Box<Definition>,
+        definition: Arc<Definition>,
         /// What changed.
         changes: Vec<Change>,
     },

@@ -4,6 +4,7 @@
 //! new kind of event raises [`EVENT_VERSION`], so that an older binary refuses by name instead of guessing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,7 +38,7 @@ pub enum What {
         /// The run.
         run: RunId,
         /// The plan as it was.
-        definition: Box<Definition>,
+        definition: Arc<Definition>,
         /// Who asked for it.
         by: String,
     },
@@ -53,7 +54,7 @@ pub enum What {
     /// The plan file had changed; the run goes on with this definition.
     PlanAmended {
         /// The whole definition from here on, finished steps that are gone from the file included.
-        definition: Box<Definition>,
+        definition: Arc<Definition>,
         /// What changed, step by step.
         changes: Vec<Change>,
         /// Who asked for it.

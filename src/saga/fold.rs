@@ -62,25 +62,17 @@ pub enum Illegal {
 /// # Errors
 /// [`Illegal::NotOpened`] unless it is a `run_opened` with sequence number 1.
 pub fn open(event: &Event) -> Result<State, Illegal> {
-    opened(event.clone())
-}
-
-/// The same when the event is not needed any more: the definition, which is large, is not copied.
-///
-/// # Errors
-/// As [`open`].
-pub fn opened(event: Event) -> Result<State, Illegal> {
-    let Event { seq, at, what } = event;
+    let &Event { seq, at, ref what } = event;
     let What::RunOpened { run, definition, by } = what else {
-        return Err(Illegal::NotOpened { event: name(&what) });
+        return Err(Illegal::NotOpened { event: name(what) });
     };
     if seq != 1 {
         return Err(Illegal::OutOfOrder { last: 0, found: seq });
     }
     let held = definition.resources.iter();
     let state = State {
-        run,
-        by,
+        run: run.clone(),
+        by: by.clone(),
         opened: at,
         seq: 1,
         last: at,
@@ -97,7 +89,7 @@ pub fn opened(event: Event) -> Result<State, Illegal> {
             .map(|(name, resource)| (name.clone(), resource.held_at_start.iter().cloned().collect()))
             .collect(),
         index: Index::default(),
-        definition: Arc::from(definition),
+        definition: Arc::clone(definition),
     };
     Ok(state.reindexed())
 }
@@ -118,7 +110,7 @@ pub fn fold(state: &mut State, event: &Event) -> Result<(), Illegal> {
             let before = state.steps[place].status.clone();
             let legal = run_admits(state, place, is) && step_event(state, place, is, event);
             if legal && matches!(is, StepEvent::Redone { .. }) {
-                state.index = Index::of(state);
+                state.index = std::mem::take(&mut state.index).again(state);
             } else if legal {
                 let mut index = std::mem::take(&mut state.index);
                 index.changed(state, place, &before);
@@ -235,7 +227,7 @@ fn run_event(state: &mut State, event: &Event) -> bool {
         | What::Completed
         | What::Step { .. } => return false,
     }
-    state.index = Index::of(state);
+    state.index = std::mem::take(&mut state.index).again(state);
     true
 }
 
@@ -427,7 +419,7 @@ fn run_admits(state: &State, place: usize, is: &StepEvent) -> bool {
         && (!goes_back || back && state.index.undoable.contains(&place))
 }
 
-fn amend(state: &mut State, definition: &Definition, matters: &BTreeSet<&StepId>) {
+fn amend(state: &mut State, definition: &Arc<Definition>, matters: &BTreeSet<&StepId>) {
     for (step, found) in state.definition.steps.iter().zip(&mut state.steps) {
         // What is remembered of other checks says nothing about these.
         if let Status::Soaking(soak) = &mut found.status
@@ -443,7 +435,7 @@ fn amend(state: &mut State, definition: &Definition, matters: &BTreeSet<&StepId>
         .zip(std::mem::take(&mut state.steps))
         .map(|(step, found)| (step.id.clone(), found))
         .collect();
-    state.definition = Arc::new(definition.clone());
+    state.definition = Arc::clone(definition);
     state.steps =
         definition.steps.iter().map(|s| old.remove(&s.id).unwrap_or_else(StepState::fresh)).collect();
     state.index = Index::of(state);

@@ -1,6 +1,7 @@
 //! What is derived from a state, so that deciding costs what is in motion and not what the plan is long.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::state::{Course, State, Status};
 use crate::plan::StepId;
@@ -24,8 +25,8 @@ impl Places {
 /// Derived from the definition and the steps' statuses; never stored, always the same for equal states.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Index {
-    places: HashMap<StepId, usize>,
-    pub(super) graph: Graph,
+    places: Arc<HashMap<StepId, usize>>,
+    pub(super) graph: Arc<Graph>,
     /// How many needs of a step have not ended well.
     unmet: Vec<usize>,
     /// How many steps have not ended well.
@@ -51,10 +52,16 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn of(state: &State) -> Self {
-        let graph = Graph::of(&state.definition);
         let ids = state.definition.steps.iter().enumerate();
+        let places = Arc::new(ids.map(|(place, step)| (step.id.clone(), place)).collect());
+        Self { places, graph: Arc::new(Graph::of(&state.definition)), ..Self::default() }.again(state)
+    }
+
+    /// The same when the definition is still the one that this is derived from.
+    pub(super) fn again(self, state: &State) -> Self {
+        let Self { places, graph, .. } = self;
         let mut index = Self {
-            places: ids.map(|(place, step)| (step.id.clone(), place)).collect(),
+            places,
             unmet: (0..state.steps.len())
                 .map(|p| graph.needs(p).iter().filter(|&&n| !state.steps[n].status.ended_well()).count())
                 .collect(),

@@ -31,7 +31,7 @@ pub use claims::{Claim, Holders, Other, held, undone_on_purpose};
 pub use command::{Command, Refusal, command};
 pub use decide::{Ask, Decision, Session, Start, decide};
 pub use event::{Change, EVENT_VERSION, Event, Evidence, How, Outputs, StepEvent, Taken, Terms, What};
-pub use fold::{Illegal, fold, open, opened};
+pub use fold::{Illegal, fold, open};
 pub use kept::{Kept, resumes_quietly, with_tails};
 pub use memory::Memory;
 pub use outcome::{

@@ -115,7 +115,7 @@ fn submission(target: Target) -> Submission {
 }
 
 fn begin(plan: &Definition) -> Submission {
-    submission(Target::New(Box::new(plan.clone())))
+    submission(Target::New(Arc::new(plan.clone())))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +162,7 @@ async fn a_run_that_was_begun_and_ended_since_is_the_one_that_is_meant() {
     // One that only rests is open.
     let failing = Definition { path: "/elsewhere".to_owned(), ..place.plan("exit 3") };
     let submit = || {
-        let submission = submission(Target::New(Box::new(failing.clone())));
+        let submission = submission(Target::New(Arc::new(failing.clone())));
         place.holder.submit(Submission { looked: Some(Looked { newest: None }), ..submission }, Vec::new())
     };
     let run = submit().await.unwrap().run;

@@ -879,7 +879,7 @@ impl Lab {
     pub(crate) fn new(definition: Definition, script: Script, seed: u64) -> Self {
         let clock = Arc::new(SimClock::new(seed));
         let run = RunId::new(definition.name.clone(), 1);
-        let what = What::RunOpened { run, definition: Box::new(definition), by: "lab".to_owned() };
+        let what = What::RunOpened { run, definition: Arc::new(definition), by: "lab".to_owned() };
         let first = Event { seq: 1, at: clock.now(), what };
         encode(&first, &no_bodies()).unwrap();
         let log = Arc::new(SimLog::new(first, seed));

@@ -450,6 +450,6 @@ fn looks_that_are_compared() {
     check("watch_key", &soak(r#"wach = { uptime = "rises" }"#));
     let good =
         soak(r#"watch = { uptime = "rises", exit = { at_most_more = 0, within = "1h" } }, holds = "3 of 5""#);
-    let step = read(good.as_bytes(), &[], &[]).unwrap().definition.steps.remove(0);
+    let step = read(good.as_bytes(), &[], &[]).unwrap().definition.steps[0].clone();
     insta::assert_snapshot!("watch_recorded", serde_json::to_string_pretty(&step.verify[0].fields).unwrap());
 }

@@ -158,7 +158,7 @@ fn a_required_variable_must_be_given() {
 fn the_recorded_form_comes_back_equal() {
     let definition = full().definition;
     let text = serde_json::to_string(&definition).unwrap();
-    assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), definition);
+    assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), *definition);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn fields_of_a_later_version_are_passed_over() {
     value["steps"][0]["forward"]["later"] = json!(true);
     value["hosts"]["still-fawn"]["later"] = json!("x");
     value["steps"][2]["soak"]["later"] = json!(null);
-    assert_eq!(serde_json::from_value::<Definition>(value).unwrap(), definition);
+    assert_eq!(serde_json::from_value::<Definition>(value).unwrap(), *definition);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::report_support;
 use crate::support::json_schema;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use report_support::stories::*;
 use report_support::*;
@@ -123,7 +124,7 @@ fn run_after(previous: &What) -> Option<What> {
         What::RunResumed { .. } => {
             let change =
                 runner::saga::Change { step: None, diff: evil(), matters: true, taken: Default::default() };
-            What::PlanAmended { definition: Box::new(frigate()), changes: vec![change], by: by() }
+            What::PlanAmended { definition: Arc::new(frigate()), changes: vec![change], by: by() }
         }
         What::PlanAmended { .. } => What::UntilSet { step: id("baseline"), by: by() },
         What::UntilSet { .. } => What::Paused { by: by() },
@@ -146,7 +147,7 @@ fn every_kind() -> Vec<What> {
     definition.description = evil();
     definition.path = evil();
     let run = runner::plan::RunId::new(definition.name.clone(), 1);
-    let mut all = vec![What::RunOpened { run, definition: Box::new(definition), by: evil() }];
+    let mut all = vec![What::RunOpened { run, definition: Arc::new(definition), by: evil() }];
     while let Some(next) = run_after(&all[all.len() - 1]) {
         all.push(next);
     }

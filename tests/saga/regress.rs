@@ -1,6 +1,7 @@
 //! Bugs that the simulation and a close reading found, each as the shortest run that shows it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runner::plan::RunId;
 use runner::plan::recorded::{Compensate, OnFailure};
@@ -26,7 +27,7 @@ impl Hand {
     fn new(case: &Case) -> Self {
         let at = Stamp { wall_ms: 0, boot: 1, up_ms: 1_000 };
         let run = RunId::new(case.plan.name.clone(), 1);
-        let what = What::RunOpened { run, definition: Box::new(case.plan.clone()), by: String::new() };
+        let what = What::RunOpened { run, definition: Arc::new(case.plan.clone()), by: String::new() };
         let opened = Event { seq: 1, at, what };
         let state = open(&opened).unwrap();
         let now = Moment { at, entropy: 3 };
@@ -475,7 +476,7 @@ fn what_the_run_has_touched_cannot_be_amended_away() {
     hand.act(0, acted());
     let mut less = (*hand.state.definition).clone();
     less.steps.remove(0);
-    let amend = Command::Amend { definition: Box::new(less), changes: Vec::new() };
+    let amend = Command::Amend { definition: Arc::new(less), changes: Vec::new() };
     assert!(matches!(hand.try_wish(&amend), Err(Refusal::RunIs { .. })));
 }
 

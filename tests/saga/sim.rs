@@ -1,6 +1,8 @@
 //! Drives the core exactly as a driver would: a journal of JSON lines, asks answered in any order, delays in
 //! virtual time, crashes at any point, people who interfere, and a model world that has real effects.
 
+use std::sync::Arc;
+
 use runner::plan::recorded::Step;
 use runner::plan::{RunId, StepId};
 use runner::saga::{
@@ -53,7 +55,7 @@ fn moment(at: Stamp) -> Moment {
 impl<'a> Sim<'a> {
     pub(crate) fn new(case: &'a Case, choose: &'a mut dyn Choose, meddling: bool, thorough: bool) -> Self {
         let at = Stamp { wall_ms: 1_800_000_000_000, boot: 1, up_ms: 5_000 };
-        let definition = Box::new(case.plan.clone());
+        let definition = Arc::new(case.plan.clone());
         let run = RunId::new(case.plan.name.clone(), 1);
         let event = Event { seq: 1, at, what: What::RunOpened { run, definition, by: "anna".to_owned() } };
         let state = open(&event).expect("it opens the run");

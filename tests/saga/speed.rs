@@ -1,6 +1,7 @@
 //! Deciding costs what is in motion, not what the plan is long.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use runner::plan::RunId;
@@ -18,7 +19,7 @@ fn per_step(count: usize) -> f64 {
     let at = Stamp { wall_ms: 0, boot: 1, up_ms: 0 };
     let mut now = Moment { at, entropy: 0 };
     let run = RunId::new(definition.name.clone(), 1);
-    let opened = What::RunOpened { run, definition: Box::new(definition), by: String::new() };
+    let opened = What::RunOpened { run, definition: Arc::new(definition), by: String::new() };
     let mut state = open(&Event { seq: 1, at, what: opened }).unwrap();
     let mut session = Session::default();
     let begun = Instant::now();

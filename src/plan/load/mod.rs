@@ -18,6 +18,7 @@ mod values;
 mod vars;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -81,7 +82,7 @@ pub enum Required {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The plan in its recorded form.
-    pub definition: Definition,
+    pub definition: Arc<Definition>,
     /// The contents that [`Definition::files`] names, by SHA-256.
     pub files: BTreeMap<String, Vec<u8>>,
     /// What the reader should know, for example an edge that was added.
@@ -281,7 +282,7 @@ impl<'d, 'r> Loader<'d, 'r> {
             steps,
             files,
         };
-        Ok(Loaded { definition, files: contents, notes, added })
+        Ok(Loaded { definition: Arc::new(definition), files: contents, notes, added })
     }
 
     fn name(&mut self, plan: &Table<'d>) -> Option<PlanName> {

@@ -61,7 +61,7 @@ fn state() -> State {
         files: BTreeMap::new(),
     };
     let run = RunId::new(definition.name.clone(), 1);
-    let what = What::RunOpened { run, definition: Box::new(definition), by: String::new() };
+    let what = What::RunOpened { run, definition: Arc::new(definition), by: String::new() };
     open(&Event { seq: 1, at: AT, what }).unwrap()
 }
 

@@ -53,7 +53,7 @@ pub trait Plans: Send + Sync {
     ///
     /// # Errors
     /// All that is wrong with it, in words.
-    fn load(&self, file: &str, vars: &[(String, String)]) -> Result<(Definition, Vec<Vec<u8>>), String>;
+    fn load(&self, file: &str, vars: &[(String, String)]) -> Result<(Arc<Definition>, Vec<Vec<u8>>), String>;
 }
 
 /// Everything that is known.
@@ -303,7 +303,7 @@ impl Service {
             self.holder.bodies().put(&content).map_err(|error| Problem::Failed(chain(&error)))?;
         }
         let submission = Submission {
-            target: Target::New(Box::new(definition)),
+            target: Target::New(definition),
             terms: Terms { forward: true, fresh_budget: true, assume_yes: false },
             wishes: Vec::new(),
             secrets: BTreeMap::new(),

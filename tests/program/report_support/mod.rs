@@ -135,7 +135,7 @@ impl Story {
     /// Opens a run at second 0; the same process takes it on.
     pub(crate) fn new(definition: Definition) -> Self {
         let run = RunId::new(definition.name.clone(), 1);
-        let what = What::RunOpened { run, definition: Box::new(definition), by: "alice@maple".to_owned() };
+        let what = What::RunOpened { run, definition: Arc::new(definition), by: "alice@maple".to_owned() };
         let event = Event { seq: 1, at: at(0.0), what };
         let state = open(&event).unwrap();
         let mut story = Self { told: vec![(state, event)], seconds: 0.0 };

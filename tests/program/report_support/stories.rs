@@ -238,7 +238,7 @@ pub(crate) fn meddled() -> Story {
         taken: Default::default(),
     };
     let by = "alice@maple".to_owned();
-    story.run(What::PlanAmended { definition: Box::new(definition), changes: vec![change], by: by.clone() });
+    story.run(What::PlanAmended { definition: Arc::new(definition), changes: vec![change], by: by.clone() });
     story.step("stop-old", StepEvent::ApprovalRequested { question: question(), evidence: seen() });
     let request = story.state().seq;
     let note = "neighbours are asleep".to_owned();
