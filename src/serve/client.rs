@@ -160,6 +160,10 @@ impl Answers {
         if line.len() > LINE_MAX {
             return Err(ClientError::Broken { pid, what: "an answer is too long".to_owned() });
         }
+        if count > 0 && line.last() != Some(&b'\n') {
+            // It ended while it wrote.
+            return Err(ClientError::Gone { pid });
+        }
         Ok(count > 0)
     }
 
@@ -258,5 +262,24 @@ fn unexpected(answer: Answer) -> HistoryError {
     match answer {
         Answer::Error { message } => HistoryError::Holder(message),
         other => HistoryError::Holder(format!("the holder answered {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that ends while it writes leaves half a line: it is gone, and what it said is read from the journal.
+    #[tokio::test]
+    async fn who_ends_in_the_middle_of_an_answer_is_gone() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let (reader, writer) = ours.into_split();
+        let mut answers =
+            Answers { reader: BufReader::with_capacity(BUFFER_BYTES, reader), _writer: writer, pid: 7 };
+        theirs.write_all(b"{\"running\":{\"run\":\"p-1\"}}\n{\"running\":{\"run\":\"p-").await.unwrap();
+        drop(theirs);
+        assert!(matches!(answers.next().await, Ok(Some(Answer::Running { .. }))));
+        assert!(matches!(answers.next().await, Err(ClientError::Gone { pid: 7 })));
+        assert!(matches!(answers.next().await, Ok(None)));
     }
 }
