@@ -471,7 +471,7 @@ impl Started {
         let mut over = self.attend(capture, grace, None).await.is_none();
         // The process itself may be gone while others of its group still clean up: they have the same grace. It is
         // not reaped yet, so that its group cannot become another's.
-        while over && Instant::now() < grace && !process::members(pid).is_empty() {
+        while over && Instant::now() < grace && process::members(pid).map_or(true, |left| !left.is_empty()) {
             tokio::time::sleep(GROUP_POLL).await;
         }
         signal_group(pid, Signal::KILL);
@@ -543,11 +543,12 @@ fn left_behind(group: u32, slot: &Path) -> Vec<(u32, String)> {
         process::as_pid(group).is_some_and(|pid| rustix::process::test_kill_process_group(pid).is_ok());
     let holding = slot::is_free(slot).is_ok_and(|free| !free);
     let mut left = Vec::new();
-    if in_group {
-        left.extend(process::members(group));
-    }
-    if holding {
-        left.extend(process::holders(slot));
+    let found = [in_group.then(|| process::members(group)), holding.then(|| process::holders(slot))];
+    for found in found.into_iter().flatten() {
+        match found {
+            Ok(found) => left.extend(found),
+            Err(error) => tracing::warn!(%error, "cannot look for what a command left running"),
+        }
     }
     left.sort_unstable();
     left.dedup();

@@ -30,7 +30,7 @@ pub(crate) enum Proof {
 pub(crate) async fn settle(slots: &Slots, attempt: &str, timeout: Duration) -> Proof {
     match look(slots, attempt, timeout).await {
         Ok(proof) => proof,
-        Err(error) => Proof::Unproved(format!("cannot read the slots of the state folder: {error}")),
+        Err(error) => Proof::Unproved(format!("cannot tell whether it is over: {error}")),
     }
 }
 
@@ -50,8 +50,10 @@ async fn look(slots: &Slots, attempt: &str, timeout: Duration) -> io::Result<Pro
         },
     };
     // A program may close the descriptors it inherits (sudo does): the pid, and which process has it, count as well.
-    let Some(handle) = process::handle(process) else {
-        name_descendants(&path, &record)?;
+    let Some(handle) = process::handle(process)? else {
+        if let Err(error) = name_descendants(&path, &record) {
+            tracing::warn!(%error, attempt, "cannot look for what an attempt left running");
+        }
         return Ok(Proof::Over);
     };
     if ends_within(handle, timeout).await? {
@@ -68,18 +70,16 @@ async fn unwritten(path: &Path) -> io::Result<Option<Process>> {
         if slot::is_free(path)? {
             return Ok(None);
         }
-        let leader = process::holders(path).into_iter().find_map(|pid| {
-            let stat = process::stat(pid)?;
-            (stat.group == pid && !stat.ended()).then_some(Process { pid, start: stat.start, inode: None })
-        });
-        if leader.is_some() {
-            return Ok(leader);
+        for pid in process::holders(path)? {
+            if let Some(stat) = process::stat(pid)?.filter(|stat| stat.group == pid && !stat.ended()) {
+                return Ok(Some(Process { pid, start: stat.start, inode: None }));
+            }
         }
         if again {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
-    if process::holders(path).is_empty() && !slot::is_free(path)? {
+    if process::holders(path)?.is_empty() && !slot::is_free(path)? {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
@@ -94,7 +94,7 @@ async fn unwritten(path: &Path) -> io::Result<Option<Process>> {
 /// Says who still holds the slot of an attempt whose own process is over.
 fn name_descendants(path: &Path, record: &Record) -> io::Result<()> {
     if !slot::is_free(path)? {
-        for pid in process::holders(path) {
+        for pid in process::holders(path)? {
             tracing::warn!(attempt = %record.attempt, pid, name = %process::name(pid), "a descendant was left running");
         }
     }
@@ -113,7 +113,7 @@ async fn ends_within(handle: OwnedFd, limit: Duration) -> io::Result<bool> {
 /// Ends the group of a process that is not our child: SIGTERM, [`GRACE`], SIGKILL.
 async fn end(process: Process) -> io::Result<Proof> {
     for signal in [Signal::TERM, Signal::KILL] {
-        let Some(handle) = process::handle(process) else { return Ok(Proof::Over) };
+        let Some(handle) = process::handle(process)? else { return Ok(Proof::Over) };
         signal_group(process.pid, signal);
         let limit = Instant::now() + GRACE;
         if ends_within(handle, limit - Instant::now()).await? {

@@ -47,10 +47,15 @@ pub(crate) struct Process {
 
 impl Process {
     /// The process with this pid, which is not reaped yet, and of which this is a handle if there is one.
-    pub(crate) fn named(pid: u32, handle: Option<&OwnedFd>) -> Self {
-        let inode = handle.and_then(process::inode);
-        let start = if inode.is_some() { None } else { process::stat(pid) };
-        Self { pid, start: start.map_or(0, |stat| stat.start), inode }
+    ///
+    /// # Errors
+    /// `/proc` cannot be read where it is needed: the pid alone may be another's one day.
+    pub(crate) fn named(pid: u32, handle: Option<&OwnedFd>) -> io::Result<Self> {
+        if let Some(inode) = handle.and_then(process::inode) {
+            return Ok(Self { pid, start: 0, inode: Some(inode) });
+        }
+        let stat = process::stat(pid)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { pid, start: stat.start, inode: None })
     }
 }
 
@@ -166,10 +171,13 @@ impl Slot {
         &self.path
     }
 
-    /// Writes the process down and lets go of our own descriptor: from here on the lock is the child's alone.
-    pub(crate) fn started(&mut self, process: Process) -> io::Result<()> {
-        self.record.process = Some(process);
-        let result = self.write();
+    /// Writes the process down and lets go of our own descriptor: from here on the lock is the child's alone. One that has no
+    /// name is left out.
+    pub(crate) fn started(&mut self, process: io::Result<Process>) -> io::Result<()> {
+        let result = process.and_then(|process| {
+            self.record.process = Some(process);
+            self.write()
+        });
         self.file = None;
         result
     }
@@ -218,7 +226,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let slots = Arc::new(Slots::new(folder.path().to_owned(), "boot".to_owned()));
         let long = format!("r-1/{}/forward/1", "x".repeat(64));
-        slots.take(&long).unwrap().started(Process { pid: 4_000_000, start: u64::MAX, inode: None }).unwrap();
+        slots
+            .take(&long)
+            .unwrap()
+            .started(Ok(Process { pid: 4_000_000, start: u64::MAX, inode: None }))
+            .unwrap();
         drop(slots.take("r-1/b/forward/1").unwrap());
         let (_, record) = slots.find("r-1/b/forward/1").unwrap().unwrap();
         assert_eq!(record.process, None);

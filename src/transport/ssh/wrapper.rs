@@ -160,7 +160,10 @@ fn printf_b(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::io::Write as _;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
     use std::process::{Command, Stdio};
 
     /// Sends a header through the bootstrap as a login shell would run it.
@@ -202,12 +205,7 @@ mod tests {
             cwd: Some("/".to_owned()),
             stdin: Some(format!("{odd}\0\x01end\\").into_bytes()),
         };
-        for shell in ["/bin/sh", "/bin/bash", "/bin/bash --posix", "/bin/busybox sh"] {
-            if !std::path::Path::new(shell.split(' ').next().unwrap()).exists() {
-                let why = format!("there is no {shell}: apt-get install busybox");
-                crate::transport::skip::skip(&why);
-                continue;
-            }
+        for shell in shells() {
             for call in [Call::Act(&launch), Call::Look(&launch)] {
                 let output = run(shell, &header("0123abcd", &names(), &call).unwrap());
                 let expected = format!(
@@ -215,6 +213,98 @@ mod tests {
                 );
                 assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{call:?} {output:?}");
             }
+        }
+    }
+
+    /// The shells that hosts have.
+    fn shells() -> impl Iterator<Item = &'static str> {
+        ["/bin/sh", "/bin/bash", "/bin/bash --posix", "/bin/busybox sh"].into_iter().filter(|shell| {
+            let there = Path::new(shell.split(' ').next().unwrap()).exists();
+            if !there {
+                crate::transport::skip::skip(&format!("there is no {shell}: apt-get install busybox"));
+            }
+            there
+        })
+    }
+
+    /// Ends with the test, however that ends.
+    struct Started(std::process::Child);
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            drop(self.0.kill().and_then(|()| self.0.wait()));
+        }
+    }
+
+    /// A host on which an attempt has begun, its wrapper is gone, and the command is this process.
+    fn left(home: &Path, pid: u32, start: u64) {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let attempt = home.join(".cache/runner/j/attempts").join(names().attempt.replace('/', "."));
+        fs::create_dir_all(&attempt).unwrap();
+        // No process has this pid: it is above the highest (proc_sys_kernel(5), `pid_max`).
+        fs::write(attempt.join("wrapper"), format!("{} 4194305 1 89abcdef\n", boot.trim())).unwrap();
+        fs::write(attempt.join("pid"), format!("{pid} {start}\n")).unwrap();
+    }
+
+    /// What the wrapper says of it, where it has that many seconds to end.
+    fn settled(mut shell: Command, home: &Path, grace: &str) -> String {
+        let header = header("0123abcd", &names(), &Call::Settle(Duration::ZERO)).unwrap();
+        let header = header.replace("rn_grace='5'", &format!("rn_grace='{grace}'"));
+        let mut child = shell.env("HOME", home).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(header.as_bytes()).unwrap();
+        String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned()
+    }
+
+    /// Its first thread is a zombie while another goes on: it has to be ended before it is over.
+    #[test]
+    fn an_attempt_whose_first_thread_has_ended_is_not_over() {
+        let ends = "use threads; require 'syscall.ph'; \
+                    threads->create(sub { sleep 1000 }); syscall(&SYS_exit, 0)";
+        for shell in shells() {
+            let mut command = Command::new("setsid");
+            let mut child = Started(command.args(["perl", "-e", ends]).spawn().unwrap());
+            let pid = child.0.id();
+            let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            while !stat().contains(" Z ") {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let start = stat().rsplit_once(')').unwrap().1.split(' ').nth(20).unwrap().parse().unwrap();
+            let home = tempfile::tempdir().unwrap();
+            left(home.path(), pid, start);
+            let mut bootstrap = Command::new("/bin/sh");
+            bootstrap.args(["-c", &BOOTSTRAP.replace("/bin/sh", shell)]);
+            let said = settled(bootstrap, home.path(), "5");
+            let ended = child.0.try_wait().unwrap();
+            let ended = ended.unwrap_or_else(|| panic!("{shell}: it runs, and is said to be {said}"));
+            if ended.signal().is_none() {
+                return crate::transport::skip::skip("perl has no threads here: apt-get install perl");
+            }
+            assert!(said.contains("over gone"), "{shell}: {said}");
+        }
+    }
+
+    /// Where `/proc` shows everybody only what is theirs, and the command is somebody else's by now.
+    #[test]
+    fn an_attempt_that_is_hidden_is_not_over() {
+        let hidden = "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"";
+        let alone = |argv: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(["-m", "sh", "-c", hidden, "sh"]).args(argv);
+            command
+        };
+        if !alone(&["true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return crate::transport::skip::skip("nothing can be hidden here (needs root)");
+        }
+        let child = Started(Command::new("sleep").arg("1000").spawn().unwrap());
+        for shell in shells() {
+            let home = tempfile::tempdir().unwrap();
+            left(home.path(), child.0.id(), 1);
+            for owned in [".cache/runner", ".cache/runner/j", ".cache/runner/j/attempts", ""] {
+                std::os::unix::fs::chown(home.path().join(owned), Some(65534), None).unwrap();
+            }
+            let said =
+                settled(alone(&["/bin/sh", "-c", &BOOTSTRAP.replace("/bin/sh", shell)]), home.path(), "0");
+            assert!(said.contains(&format!("stuck {}", child.0.id())), "{shell}: {said}");
         }
     }
 

@@ -17,14 +17,15 @@ rn_refuse() {
   exit 0
 }
 
-# Sets rn_start to the start time of process $1; fails when it has ended.
+# Sets rn_start to the start time of process $1; fails when it has ended, or cannot be seen.
 rn_started() {
   rn_start=
   if [ -d /proc/self ]; then
     read -r rn_line 2>/dev/null < "/proc/$1/stat" || return 1
     rn_line=${rn_line##*) }
     set -- $rn_line
-    [ "$1" != Z ] && [ "$1" != X ] || return 1
+    # The first thread may have ended before the others.
+    case $1 in Z | X) [ "${18}" -gt 1 ] || return 1 ;; esac
     shift 19
     rn_start=$1
   else
@@ -33,9 +34,16 @@ rn_started() {
   [ -n "$rn_start" ]
 }
 
-# Whether process $1 still is the one that started at $2.
+# Whether process $1 still is the one that started at $2; one that cannot be seen is not proved to be another.
 rn_alive() {
-  [ -n "$1" ] && rn_started "$1" && [ "$rn_start" = "$2" ]
+  [ -n "$1" ] || return 1
+  if rn_started "$1"; then [ "$rn_start" = "$2" ]; else rn_hidden "$1"; fi
+}
+
+# Whether there is a process $1 of somebody else that /proc hides (hidepid): a command may have become root by sudo.
+rn_hidden() {
+  [ -d /proc/self ] && [ ! -r "/proc/$1/stat" ] || return 1
+  case $(LC_ALL=C; export LC_ALL; kill -s 0 "$1" 2>&1) in *ermitted*) ;; *) return 1 ;; esac
 }
 
 rn_nap() {
