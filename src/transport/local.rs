@@ -11,7 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::io::FdFlags;
+use rustix::fs::OFlags;
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{PidfdFlags, Signal};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -25,9 +26,6 @@ use super::{Transport, process, program};
 
 /// The longest single argument the kernel takes: 32 pages (`MAX_ARG_STRLEN`, execve(2)), less the final NUL.
 const ARGUMENT_MAX: usize = 128 * 1024 - 1;
-
-/// What a pipe holds before a write to it waits, at least (pipe(7)). Shorter stdins are written before the start.
-const PIPE_LEN: usize = 64 * 1024;
 
 /// How much is read at once, at first and from a stream that fills it.
 const READ_LEN: usize = 4 * 1024;
@@ -270,11 +268,19 @@ fn stdin_for(bytes: Option<&[u8]>) -> io::Result<(Stdio, Option<Unwritten>)> {
         return Ok((nothing?, None));
     };
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    if bytes.len() <= PIPE_LEN {
-        fs::File::from(writer).write_all(bytes)?;
-        return Ok((reader.into(), None));
-    }
-    Ok((reader.into(), Some((writer, bytes.to_vec()))))
+    Ok((reader.into(), fill(writer, bytes)?))
+}
+
+/// Writes what the pipe takes before anybody reads; what is left is for later. It takes 64 KiB, and 8 of a user who has many
+/// pipes (pipe(7), `pipe-user-pages-soft`).
+fn fill(writer: OwnedFd, bytes: &[u8]) -> io::Result<Option<Unwritten>> {
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+    let taken = match rustix::io::write(&writer, bytes) {
+        Ok(taken) => taken,
+        Err(Errno::AGAIN | Errno::INTR) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((taken < bytes.len()).then(|| (writer, bytes[taken..].to_vec())))
 }
 
 /// Says why a process could not be started: the program, its `PATH` or the `cwd`, and what to do.
@@ -575,6 +581,33 @@ impl Drop for ScriptFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
             tracing::warn!(%error, path = %self.0.display(), "cannot remove a script");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    /// Whoever has many pipes is given small ones, and nobody reads yet.
+    #[test]
+    fn a_small_pipe_is_not_waited_for() {
+        let long = (0..20_000).map(|n| (n % 251) as u8).collect::<Vec<_>>();
+        for (bytes, size) in [(&long[..], 4096), (&long, 64 * 1024), (&[], 4096), (&long[..4096], 4096)] {
+            let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+            let size = rustix::pipe::fcntl_setpipe_size(&writer, size).unwrap();
+            let left = fill(writer, bytes).unwrap();
+            let rest = left.map(|(writer, rest)| {
+                drop(writer);
+                rest
+            });
+            assert_eq!(rest.as_ref().map(Vec::len), bytes.len().checked_sub(size).filter(|&left| left > 0));
+            let mut read = Vec::new();
+            fs::File::from(reader).read_to_end(&mut read).unwrap();
+            read.extend(rest.unwrap_or_default());
+            assert_eq!(read, bytes);
         }
     }
 }
