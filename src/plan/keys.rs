@@ -446,7 +446,8 @@ pub static STEP: Group = Group {
             Takes::Compensation,
             &["{ action = \"command\", argv = [\"./start.sh\"] }", "\"nothing\""],
             "How it is taken back: an action, or `\"nothing\"` when there is nothing to undo; absent: the action's own \
-             inverse.",
+             inverse. Cut off, it runs again, and it follows a step that got only half way: it must end well where nothing is \
+             left to undo (`rm -f`, not `rm`).",
         ),
         key(
             "irreversible",

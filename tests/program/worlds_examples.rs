@@ -88,6 +88,33 @@ fn hello_goes_there_and_back() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
+/// What it did is done, and nobody has written so down: it runs again, and finds nothing left to undo.
+#[test]
+fn every_compensation_may_be_cut_off_after_its_effect() {
+    // Does its work, then ends `runner` with SIGKILL, once for each of its arguments.
+    let cut = "#!/bin/sh\n/bin/${0##*/} \"$@\" || exit\nmarked=$0-$(echo \"$*\" | cksum | tr -d ' ')\n\
+               [ -e \"$marked\" ] || { : > \"$marked\"; kill -s KILL $PPID; }\n";
+    for (name, compensations) in [("hello", 2), ("parallel", 5)] {
+        let house = House::new();
+        house.write("plan.toml", example(&format!("{name}.toml")));
+        house.write("bin/rm", cut);
+        house.write("bin/rmdir", cut);
+        let folder = house.path.join("folder");
+        let said =
+            house.shell(&format!("chmod +x bin/* && $R apply plan.toml --var folder={}", folder.display()));
+        assert_eq!(said.code, 0, "{said:?}");
+        let ends = (0..=compensations).map(|_| house.shell("PATH=$PWD/bin:$PATH exec $R rollback"));
+        let codes = ends.map(|said| said.code).collect::<Vec<_>>();
+        assert_eq!(
+            codes,
+            [&vec![1009; compensations][..], &[0]].concat(),
+            "{name}: {:?}",
+            house.run(&["status"])
+        );
+        assert!(!folder.exists());
+    }
+}
+
 #[test]
 fn file_goes_there_and_back() {
     let house = House::new();
