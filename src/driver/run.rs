@@ -30,7 +30,8 @@ use super::secrets::Secrets;
 use super::world::World;
 use crate::journal::{Bodies, JournalError};
 use crate::saga::{
-    self, Ask, Command, Event, Illegal, Kept, Refusal, Reply, Session, Stamp, Standing, Start, State, What,
+    self, Ask, Command, Event, Illegal, Interrupted, Kept, Refusal, Reply, Session, Settlement, Stamp,
+    Standing, Start, State, Status, Verdict, What,
 };
 use crate::transport::Stop;
 use asks::lost;
@@ -74,7 +75,7 @@ pub trait Observer: Send {
     }
     /// A second has passed or so.
     fn tick(&mut self, state: &State, now: &saga::Stamp);
-    /// The attempt of a step that is in flight waits for this: one line, free of secrets, recorded nowhere.
+    /// The attempt of a step that is in flight, or that was cut off, waits for this: one line, free of secrets, recorded nowhere.
     fn waits(&mut self, state: &State, now: &saga::Stamp, step: &crate::plan::StepId, reason: &str) {
         let _ = (state, now, step, reason);
     }
@@ -400,7 +401,13 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
                     if matches!(ask, Ask::Act { .. }) {
                         waits.remove(ask.step());
                     }
-                    saga::receive(&self.state, &mut self.session, &ask, reply, &now)
+                    let unsettled = self.unsettled(&ask, &reply);
+                    let received = saga::receive(&self.state, &mut self.session, &ask, reply, &now);
+                    // What comes of it is not news by itself.
+                    if let (Some(reason), true) = (unsettled, received.is_empty()) {
+                        waits.insert(ask.step().clone(), reason);
+                    }
+                    received
                 }
                 Message::Peek(peek) => {
                     peeks.push(peek);
@@ -445,6 +452,23 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         self.tell_waits(&waits);
         peeks.into_iter().for_each(|peek| peek(&self.state));
         Ok(())
+    }
+
+    /// What a step that was cut off waits for, when this does not settle it.
+    fn unsettled(&self, ask: &Ask, reply: &Reply) -> Option<String> {
+        let Status::Interrupted(Interrupted { attempt, .. }) = &self.state.step(ask.step())?.1.status else {
+            return None;
+        };
+        match (ask, reply) {
+            (Ask::Settle { .. }, Reply::Settled(Settlement::Unproved { reason })) => {
+                Some(format!("proof that attempt {attempt} is over: {reason}"))
+            }
+            (Ask::SettleProbe(_), Reply::Looked(answers)) => {
+                let unknown = answers.iter().find(|answer| answer.verdict == Verdict::Unknown)?;
+                Some(format!("a look at what attempt {attempt} did: {}", unknown.reason))
+            }
+            _ => None,
+        }
     }
 
     /// Tells whoever watches what attempts wait for.

@@ -76,7 +76,7 @@ pub trait Reporter {
     fn event(&mut self, state: &State, event: &Event);
     /// Good samples that are not recorded yet, by step: what a soak has in memory and nowhere else.
     fn tails(&mut self, _tails: &BTreeMap<StepId, Tail>) {}
-    /// The attempt of a step in flight waits for this: one line, free of secrets, recorded nowhere.
+    /// The attempt of a step in flight, or one that was cut off, waits for this: one line, free of secrets, recorded nowhere.
     fn waits(&mut self, _state: &State, _now: &Stamp, _step: &StepId, _reason: &str) {}
     /// Called once a second or so, for elapsed times.
     fn tick(&mut self, _state: &State, _now: &Stamp) {}

@@ -86,6 +86,32 @@ fn the_first_signal_waits_for_what_finishes_and_starts_nothing_new() {
     assert_eq!(lab.seen("log"), "start slow\nend slow\nz\n");
 }
 
+/// What was cut off is looked into for minutes. Whoever watches hears why nothing goes on; and it goes on by itself.
+#[test]
+fn a_cut_off_step_that_cannot_be_settled_yet_says_why() {
+    let lab = Lab::new();
+    let probe = "probe = { check = \"command\", script = '[ ! -e @W@/fog ] || { echo fog >&2; exit 3; }; test -e @W@/slow' }";
+    lab.plan("p", &plan(&[waits("slow", "finish", probe)]));
+    let going = lab.start("apply p/p.toml");
+    lab.wait_for("began-slow");
+    going.kill();
+    lab.write("w/go", "");
+    lab.write("w/fog", "");
+    // What cannot be read might be the slot of the attempt.
+    let (slot, kept) = (lab.state().join("slots/000"), lab.path("kept"));
+    std::fs::rename(&slot, &kept).unwrap();
+    std::fs::create_dir(&slot).unwrap();
+    let going = lab.start("apply p/p.toml");
+    let says = |words: &str| until(words, || going.out().contains(words));
+    says("proof that attempt 1 is over: cannot tell whether it is over: Is a directory");
+    std::fs::remove_dir(&slot).unwrap();
+    std::fs::rename(&kept, &slot).unwrap();
+    says("a look at what attempt 1 did: exit status 3: fog");
+    std::fs::remove_file(lab.path("w/fog")).unwrap();
+    going.end().expect(0);
+    assert_eq!(lab.seen("log"), "start slow\nend slow\n");
+}
+
 #[test]
 fn the_second_signal_ends_at_once_and_what_was_in_flight_is_settled() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
