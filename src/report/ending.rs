@@ -242,6 +242,11 @@ fn causes(state: &State, stands: &Standing, context: &Context<'_>) -> Vec<String
         if let Status::Interrupted(cut) = &found.status {
             lines.push(format!("    attempt {}: {}", cut.attempt, why_cut(cut.cause)));
         }
+        if matches!(found.status, Status::CompensationFailed { .. }) && context.traces.repeated(&step.id) {
+            lines.push(
+                "    an attempt before it was cut off, and may have taken the step back already".to_owned(),
+            );
+        }
         let direction = match &found.status {
             Status::Interrupted(cut) => cut.direction,
             Status::CompensationFailed { .. } => Direction::Compensation,

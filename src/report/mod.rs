@@ -5,11 +5,11 @@
 //! guards P7 (nothing unprintable, and no pre-image, ever leaves through here). Start at `words`: there every
 //! event gets its words, once for all that show it to people. `shown` is the same for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::plan::StepId;
-use crate::saga::{Direction, Event, Finding, Stamp, State, StepEvent, Tail, Trace, What};
+use crate::saga::{Direction, Event, Finding, How, Stamp, State, StepEvent, Tail, Trace, What};
 
 mod ahead;
 mod bars;
@@ -148,13 +148,14 @@ pub struct Context<'a> {
     pub systems: &'a [Finding],
 }
 
-/// What the last attempts that did not end well left to read, by step.
+/// What the last attempts that did not end well left to read, by step, and which compensations ran again.
 ///
 /// The folded state does not keep it; whoever shows an ending feeds every event of the run through
 /// [`Traces::event`], on replay and live.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traces {
     by_step: BTreeMap<(StepId, Direction), Trace>,
+    repeated: BTreeSet<StepId>,
 }
 
 impl Traces {
@@ -168,6 +169,12 @@ impl Traces {
             // What failed before it is not the cause of anything any more.
             StepEvent::Started { direction, .. } | StepEvent::Acted { direction, .. } => {
                 self.by_step.remove(&(step.clone(), *direction));
+            }
+            StepEvent::Settled { how: How::Compensation, .. } => {
+                self.repeated.insert(step.clone());
+            }
+            StepEvent::Compensated { .. } | StepEvent::Resolved { .. } => {
+                self.repeated.remove(step);
             }
             StepEvent::Decided { .. }
             | StepEvent::Probed { .. }
@@ -196,15 +203,18 @@ impl Traces {
             | StepEvent::ReadyRegained { .. }
             | StepEvent::SoakPassed
             | StepEvent::UndoneLooked { .. }
-            | StepEvent::Compensated { .. }
-            | StepEvent::CompensationFailed { .. }
-            | StepEvent::Resolved { .. } => {}
+            | StepEvent::CompensationFailed { .. } => {}
         }
     }
 
     /// What the last attempt of `step` in this direction left, if it did not end well.
     pub fn of(&self, step: &StepId, direction: Direction) -> Option<&Trace> {
         self.by_step.get(&(step.clone(), direction))
+    }
+
+    /// Whether the compensation of `step` was cut off and ran again.
+    pub fn repeated(&self, step: &StepId) -> bool {
+        self.repeated.contains(step)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::support;
 use crate::worlds_support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use support::http::{Reply, Server};
@@ -88,20 +89,24 @@ fn hello_goes_there_and_back() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
+/// Programs that do their work and then end `runner` with SIGKILL, once for each of their arguments.
+fn cuts(house: &House) {
+    let cut = "#!/bin/sh\n/bin/${0##*/} \"$@\" || exit\nmarked=$0-$(echo \"$*\" | cksum | tr -d ' ')\n\
+               [ -e \"$marked\" ] || { : > \"$marked\"; kill -s KILL $PPID; }\n";
+    for name in ["bin/rm", "bin/rmdir"] {
+        fs::set_permissions(house.write(name, cut), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 /// What it did is done, and nobody has written so down: it runs again, and finds nothing left to undo.
 #[test]
 fn every_compensation_may_be_cut_off_after_its_effect() {
-    // Does its work, then ends `runner` with SIGKILL, once for each of its arguments.
-    let cut = "#!/bin/sh\n/bin/${0##*/} \"$@\" || exit\nmarked=$0-$(echo \"$*\" | cksum | tr -d ' ')\n\
-               [ -e \"$marked\" ] || { : > \"$marked\"; kill -s KILL $PPID; }\n";
     for (name, compensations) in [("hello", 2), ("parallel", 5)] {
         let house = House::new();
         house.write("plan.toml", example(&format!("{name}.toml")));
-        house.write("bin/rm", cut);
-        house.write("bin/rmdir", cut);
+        cuts(&house);
         let folder = house.path.join("folder");
-        let said =
-            house.shell(&format!("chmod +x bin/* && $R apply plan.toml --var folder={}", folder.display()));
+        let said = house.shell(&format!("$R apply plan.toml --var folder={}", folder.display()));
         assert_eq!(said.code, 0, "{said:?}");
         let ends = (0..=compensations).map(|_| house.shell("PATH=$PWD/bin:$PATH exec $R rollback"));
         let codes = ends.map(|said| said.code).collect::<Vec<_>>();
@@ -113,6 +118,25 @@ fn every_compensation_may_be_cut_off_after_its_effect() {
         );
         assert!(!folder.exists());
     }
+}
+
+/// One that cannot find nothing left to undo: a person is told what may have happened.
+#[test]
+fn a_compensation_that_fails_when_it_is_repeated_says_that_it_was() {
+    let house = House::new();
+    let step = "id = \"box\"\nforward = { action = \"command\", argv = [\"mkdir\", \"box\"] }\nidempotent = true\n\
+                compensate = { action = \"command\", argv = [\"rmdir\", \"box\"] }";
+    house.write("plan.toml", format!("name = \"p\"\n[[step]]\n{step}\n"));
+    cuts(&house);
+    assert_eq!(house.run(&["apply", "plan.toml"]).code, 0);
+    let back = || house.shell("PATH=$PWD/bin:$PATH exec $R rollback");
+    assert_eq!(back().code, 1009);
+    let words = "an attempt before it was cut off, and may have taken the step back already";
+    for said in [back(), house.run(&["status"])] {
+        assert!(said.out.contains("No such file") && said.out.contains(words), "{said:?}");
+    }
+    assert_eq!(house.run(&["resolve", "p-1", "box", "--as", "done"]).code, 0);
+    assert_eq!(back().code, 0);
 }
 
 #[test]
