@@ -158,7 +158,11 @@ impl Terminal {
         let word = word(state, place);
         let mut said = bar(state, place, self.tails.get(&step.id), now);
         if let Some(reason) = self.waits.get(&step.id) {
-            said = format!("{}: waits for {reason}", detail(state, place, now));
+            said = match &found.status {
+                // The reason names the attempt, and there is no room for both.
+                Status::Interrupted(_) => format!("waits for {reason}"),
+                _ => format!("{}: waits for {reason}", detail(state, place, now)),
+            };
         }
         let mark = match &found.status {
             Status::AwaitingApproval => Mark::Asks,

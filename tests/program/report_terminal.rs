@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use report_support::stories::*;
 use report_support::*;
 use runner::report::{Level, Look, Reporter, Size, Terminal, plain, terminal};
-use runner::saga::{StepEvent, Tail, Verdict};
+use runner::saga::{StepEvent, Tail, Verdict, What};
 
 /// A terminal that keeps what is on it, and every byte that it was sent.
 #[derive(Clone)]
@@ -180,6 +180,25 @@ fn what_an_attempt_waits_for_stands_on_its_bar_until_something_happens() {
     }
     reporter.tick(state, &event.at);
     assert!(!model.text().contains("waits for"), "{}", model.text());
+}
+
+/// Why a step that was cut off cannot be settled is what matters, in eighty columns too.
+#[test]
+fn what_a_step_that_was_cut_off_waits_for_has_the_bar_for_itself() {
+    let story = settled();
+    let cut = story
+        .told
+        .iter()
+        .position(|(_, event)| matches!(&event.what, What::Step { is: StepEvent::Cut { .. }, .. }));
+    let model = Model::new(20, 80);
+    let mut reporter = model.reporter(Look { width: 80, ..Look::default() });
+    play(&mut reporter, &story, cut.unwrap() + 1, 1.0);
+    let (state, event) = &story.told[cut.unwrap()];
+    reporter.waits(state, &event.at, &id("stop-old"), "proof that attempt 1 is over: nas does not answer");
+    reporter.tick(state, &event.at);
+    let text = model.text();
+    let bar = "stop-old  interrupted  waits for proof that attempt 1 is over: nas does not";
+    assert!(text.contains(bar), "{text}");
 }
 
 #[test]
