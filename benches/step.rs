@@ -24,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode};
 use support::binary;
 
 /// The promised figures.
@@ -178,18 +177,18 @@ fn resume_ms(plan: &Path, state: &Path, steps: usize) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
-/// How many syncs 50 steps that end together cost; `None` without strace.
+/// How many syncs 50 steps that end together cost; `None` without strace or flock.
 fn shared_syncs(bench: &mut Bench) -> Option<f64> {
     let mut text = "name = \"bench\"\nparallelism = 50\n".to_owned();
-    // They end together, when nobody can write to their pipe any more.
+    // They end together, when we let go of what all of them wait for.
     let gate = bench.path("gate");
-    rustix::fs::mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).ok()?;
-    let open = OpenOptions::new().read(true).write(true).open(&gate).ok()?;
+    let shut = File::create(&gate).ok()?;
+    shut.lock().ok()?;
     for step in 0..50 {
         write!(
             text,
             "\n[[step]]\nid = \"s{step}\"\nneeds = []\nidempotent = true\n\
-             forward = {{ action = \"command\", argv = [\"cat\", \"{}\"] }}\ncompensate = \"nothing\"\n",
+             forward = {{ action = \"command\", argv = [\"flock\", \"-s\", \"{}\", \"true\"] }}\ncompensate = \"nothing\"\n",
             gate.display()
         )
         .unwrap();
@@ -199,11 +198,13 @@ fn shared_syncs(bench: &mut Bench) -> Option<f64> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-e", "trace=fdatasync", "-o"]).arg(&trace);
     strace.arg(binary()).arg("apply").arg(plan).arg("--state").arg(state);
-    strace.stdout(Stdio::null()).stderr(Stdio::null());
+    strace.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut run = strace.spawn().ok()?;
-    // All have begun by then; the first figure says how long that takes.
-    std::thread::sleep(Duration::from_secs(2));
-    drop(open);
+    let mut lines = BufReader::new(run.stdout.take()?).lines().map_while(Result::ok);
+    lines.by_ref().filter(|line| line.contains(" started ")).nth(49);
+    drop(shut);
+    // It must not wait for us.
+    lines.for_each(drop);
     if !run.wait().ok()?.success() {
         return None;
     }
@@ -308,7 +309,7 @@ fn main() -> ExitCode {
 
     match shared_syncs(&mut bench) {
         Some(syncs) => kept &= figure("syncs of 50 parallel steps", syncs, SHARED_MAX, "", ""),
-        None => println!("syncs of 50 parallel steps: not counted, strace is missing"),
+        None => println!("syncs of 50 parallel steps: not counted, strace or flock is missing"),
     }
 
     let strict = std::env::var("RUNNER_BENCH_STRICT").is_ok_and(|value| value == "1");

@@ -7,6 +7,7 @@
 mod asks;
 mod rests;
 mod tails;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -30,8 +31,7 @@ use super::secrets::Secrets;
 use super::world::World;
 use crate::journal::{Bodies, JournalError};
 use crate::saga::{
-    self, Ask, Command, Event, Illegal, Interrupted, Kept, Refusal, Reply, Session, Settlement, Stamp,
-    Standing, Start, State, Status, Verdict, What,
+    self, Ask, Command, Event, Illegal, Kept, Refusal, Reply, Session, Stamp, Standing, Start, State, What,
 };
 use crate::transport::Stop;
 use asks::lost;
@@ -452,34 +452,6 @@ impl<W: World, L: Log, C: Clock> RunTask<W, L, C> {
         self.tell_waits(&waits);
         peeks.into_iter().for_each(|peek| peek(&self.state));
         Ok(())
-    }
-
-    /// What a step that was cut off waits for, when this does not settle it.
-    fn unsettled(&self, ask: &Ask, reply: &Reply) -> Option<String> {
-        let Status::Interrupted(Interrupted { attempt, .. }) = &self.state.step(ask.step())?.1.status else {
-            return None;
-        };
-        match (ask, reply) {
-            (Ask::Settle { .. }, Reply::Settled(Settlement::Unproved { reason })) => {
-                Some(format!("proof that attempt {attempt} is over: {reason}"))
-            }
-            (Ask::SettleProbe(_), Reply::Looked(answers)) => {
-                let unknown = answers.iter().find(|answer| answer.verdict == Verdict::Unknown)?;
-                Some(format!("a look at what attempt {attempt} did: {}", unknown.reason))
-            }
-            _ => None,
-        }
-    }
-
-    /// Tells whoever watches what attempts wait for.
-    fn tell_waits(&mut self, waits: &BTreeMap<crate::plan::StepId, String>) {
-        if waits.is_empty() {
-            return;
-        }
-        let now = self.parts.clock.now();
-        for observer in &mut self.parts.observers {
-            waits.iter().for_each(|(step, reason)| observer.waits(&self.state, &now, step, reason));
-        }
     }
 
     async fn step(&mut self, received: Vec<Vec<What>>, answers: Answers) -> Result<(), DriveError> {

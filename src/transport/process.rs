@@ -270,7 +270,8 @@ pub(crate) fn signal_name(signal: i32) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::os::unix::process::CommandExt;
     use std::process::Stdio;
 
     use rustix::process::Resource;
@@ -317,12 +318,30 @@ mod tests {
     }
 
     /// Ends with the test, however that ends.
-    struct Started(std::process::Child);
+    pub(in crate::transport) struct Started(pub(in crate::transport) std::process::Child);
 
     impl Drop for Started {
         fn drop(&mut self) {
             drop(self.0.kill().and_then(|()| self.0.wait()));
         }
+    }
+
+    /// Leads its process group, and its first thread is a zombie while another goes on. `None`, and it is said, where perl
+    /// has no threads.
+    pub(in crate::transport) fn without_its_first_thread() -> Option<Started> {
+        let ends =
+            "use threads; require 'syscall.ph'; threads->create(sub { sleep 1000 }); syscall(&SYS_exit, 0)";
+        let mut perl = std::process::Command::new("perl");
+        let mut child = Started(perl.args(["-e", ends]).process_group(0).spawn().unwrap());
+        // Nothing announces it.
+        while stat(child.0.id()).unwrap().unwrap().state != b'Z' {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if child.0.try_wait().unwrap().is_some() {
+            crate::transport::skip::skip("perl has no threads here: apt-get install perl");
+            return None;
+        }
+        Some(child)
     }
 
     /// What cannot be looked at is not over. In a process of its own, since it leaves itself no descriptors.
@@ -355,20 +374,11 @@ mod tests {
         none_left(held(pid, Path::new("/")).unwrap_err());
     }
 
-    /// Its first thread is a zombie in `/proc` while another goes on.
     #[test]
     fn a_process_whose_first_thread_has_ended_is_not_over() {
-        let ends =
-            "use threads; require 'syscall.ph'; threads->create(sub { sleep 1000 }); syscall(&SYS_exit, 0)";
-        let mut child = Started(std::process::Command::new("perl").args(["-e", ends]).spawn().unwrap());
+        let Some(child) = without_its_first_thread() else { return };
         let pid = child.0.id();
         let open = rustix::process::pidfd_open(as_pid(pid).unwrap(), PidfdFlags::empty()).unwrap();
-        while stat(pid).unwrap().unwrap().state != b'Z' {
-            thread::sleep(Duration::from_millis(5));
-        }
-        if child.0.try_wait().unwrap().is_some() {
-            return crate::transport::skip::skip("perl has no threads here: apt-get install perl");
-        }
         assert!(!stat(pid).unwrap().unwrap().ended());
         for known in [Process::named(pid, Some(&open)).unwrap(), Process::named(pid, None).unwrap()] {
             assert!(handle(known).unwrap().is_some(), "{known:?}");

@@ -162,9 +162,13 @@ mod tests {
     use super::*;
     use std::fs;
     use std::io::Write as _;
-    use std::os::unix::process::ExitStatusExt;
     use std::path::Path;
     use std::process::{Command, Stdio};
+
+    use crate::transport::process::{
+        self,
+        tests::{Started, without_its_first_thread},
+    };
 
     /// Sends a header through the bootstrap as a login shell would run it.
     fn run(shell: &str, header: &str) -> std::process::Output {
@@ -227,15 +231,6 @@ mod tests {
         })
     }
 
-    /// Ends with the test, however that ends.
-    struct Started(std::process::Child);
-
-    impl Drop for Started {
-        fn drop(&mut self) {
-            drop(self.0.kill().and_then(|()| self.0.wait()));
-        }
-    }
-
     /// A host on which an attempt has begun, its wrapper is gone, and the command is this process.
     fn left(home: &Path, pid: u32, start: u64) {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -255,30 +250,19 @@ mod tests {
         String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned()
     }
 
-    /// Its first thread is a zombie while another goes on: it has to be ended before it is over.
+    /// It has to be ended before it is over.
     #[test]
     fn an_attempt_whose_first_thread_has_ended_is_not_over() {
-        let ends = "use threads; require 'syscall.ph'; \
-                    threads->create(sub { sleep 1000 }); syscall(&SYS_exit, 0)";
         for shell in shells() {
-            let mut command = Command::new("setsid");
-            let mut child = Started(command.args(["perl", "-e", ends]).spawn().unwrap());
+            let Some(mut child) = without_its_first_thread() else { return };
             let pid = child.0.id();
-            let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            while !stat().contains(" Z ") {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let start = stat().rsplit_once(')').unwrap().1.split(' ').nth(20).unwrap().parse().unwrap();
+            let start = process::stat(pid).unwrap().unwrap().start;
             let home = tempfile::tempdir().unwrap();
             left(home.path(), pid, start);
             let mut bootstrap = Command::new("/bin/sh");
             bootstrap.args(["-c", &BOOTSTRAP.replace("/bin/sh", shell)]);
             let said = settled(bootstrap, home.path(), "5");
-            let ended = child.0.try_wait().unwrap();
-            let ended = ended.unwrap_or_else(|| panic!("{shell}: it runs, and is said to be {said}"));
-            if ended.signal().is_none() {
-                return crate::transport::skip::skip("perl has no threads here: apt-get install perl");
-            }
+            assert!(child.0.try_wait().unwrap().is_some(), "{shell}: it runs, and is said to be {said}");
             assert!(said.contains("over gone"), "{shell}: {said}");
         }
     }
