@@ -20,6 +20,7 @@ use support::cluster::Cluster;
 use support::house::{at_rest, differences, on_file, settled};
 use support::lab::{Dice, Lab, Ran, full};
 use support::mosquitto::{self, Mosquitto};
+use support::port::Port;
 
 /// Longer than any of this may take on a busy machine: a limit against hanging.
 const LIMIT: Duration = Duration::from_secs(400);
@@ -173,15 +174,15 @@ async fn doctor_names_everything_that_is_wrong_at_once() {
     let plan = lab.write("broken/frigate.toml", &fs::read_to_string(plans().join("frigate.toml")).unwrap());
     let mut vars: toml::Table = house.variables().parse().unwrap();
     // The old host refuses connections, and what is known of the other one is another key.
-    let refusing = refusing_port();
-    vars.insert("old_port".to_owned(), i64::from(refusing).into());
+    let refusing = Port::held();
+    vars.insert("old_port".to_owned(), i64::from(refusing.number()).into());
     let known = fs::read_to_string(house.folder().join("known_hosts")).unwrap();
     let keys: Vec<Vec<&str>> = known.lines().map(|line| line.split(' ').collect()).collect();
     let crossed = format!("{} {} {}\n", keys[1][0], keys[0][1], keys[0][2]);
     vars.insert("known_hosts".to_owned(), lab.write("crossed", &crossed).display().to_string().into());
     let kubeconfig = fs::read_to_string(house.cluster.kubeconfig()).unwrap();
     let kubeconfig =
-        kubeconfig.replace(house.cluster.url(), &format!("http://127.0.0.1:{}", refusing_port()));
+        kubeconfig.replace(house.cluster.url(), &format!("http://127.0.0.1:{}", refusing.number()));
     vars.insert("kubeconfig".to_owned(), lab.write("kubeconfig", &kubeconfig).display().to_string().into());
     // Detection is off in the old Frigate: it is reached, and not well.
     house.still_fawn.change(|node| node.containers.get_mut(&110).unwrap().running = true).unwrap();
@@ -216,11 +217,6 @@ async fn doctor_names_everything_that_is_wrong_at_once() {
     assert!(written.is_empty(), "{written:?}");
     let differ = differences(&start, &on_file(house.folder()));
     assert!(differ.is_empty(), "{}", differ.join("\n"));
-}
-
-/// A port on which nobody listens.
-fn refusing_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The plan of `tests/data/second-house`, as `docs/frigate.md` says: copied, its variables and manifests replaced, and without

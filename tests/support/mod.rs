@@ -23,6 +23,7 @@ pub mod lab;
 pub mod mosquitto;
 pub mod names;
 pub mod player;
+pub mod port;
 pub mod proxmox;
 pub mod pty;
 pub mod skip;

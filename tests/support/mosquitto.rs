@@ -2,12 +2,14 @@
 //! handle.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::port::Port;
 
 const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
@@ -25,8 +27,8 @@ pub const RIGHTS: &[(&str, &str)] = &[
 /// A running mosquitto.
 pub struct Mosquitto {
     folder: TempDir,
-    port: u16,
-    tls_port: u16,
+    port: Port,
+    tls_port: Port,
     ca: String,
     process: Child,
 }
@@ -57,13 +59,15 @@ impl Mosquitto {
         let hashed = Command::new("mosquitto_passwd").args(["-U", &path("passwords")]).output().unwrap();
         assert!(hashed.status.success(), "{hashed:?}");
         let ca = certificate(&folder);
-        let (port, tls_port) = (free(), free());
+        let (port, tls_port) = (Port::held(), Port::held());
         let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
         let config = format!(
-            "{user}allow_anonymous false\npassword_file {}\nacl_file {}\nlistener {port} 127.0.0.1\n\
-             listener {tls_port} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
+            "{user}allow_anonymous false\npassword_file {}\nacl_file {}\nlistener {} 127.0.0.1\n\
+             listener {} 127.0.0.1\ncertfile {}\nkeyfile {}\n",
             path("passwords"),
             path("acl"),
+            port.number(),
+            tls_port.number(),
             path("server.pem"),
             path("server.key"),
         );
@@ -76,8 +80,8 @@ impl Mosquitto {
 
     fn until_it_answers(&self) {
         let since = Instant::now();
-        for port in [self.port, self.tls_port] {
-            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        for port in [&self.port, &self.tls_port] {
+            while TcpStream::connect(("127.0.0.1", port.number())).is_err() {
                 assert!(
                     since.elapsed() < Duration::from_secs(20),
                     "mosquitto does not come up: {}",
@@ -101,15 +105,15 @@ impl Mosquitto {
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("mqtt://127.0.0.1:{}", self.port())
     }
 
     pub fn tls_url(&self) -> String {
-        format!("mqtts://127.0.0.1:{}", self.tls_port)
+        format!("mqtts://127.0.0.1:{}", self.tls_port.number())
     }
 
     /// The authority that vouches for its certificate, as PEM.
@@ -139,10 +143,6 @@ fn spawn(folder: &TempDir) -> Child {
         .stderr(Stdio::from(log))
         .spawn()
         .unwrap()
-}
-
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Makes an authority and a certificate of it for 127.0.0.1; gives the authority's.

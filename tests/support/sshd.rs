@@ -1,7 +1,7 @@
 //! A real sshd on 127.0.0.1 and a free port, with keys of its own, in a temporary folder; ended by its handle.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::port::Port;
+
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// A running sshd.
 pub struct Sshd {
     folder: TempDir,
-    port: u16,
+    port: Port,
     process: Option<Child>,
     /// The home folder of commands on this host.
     home: PathBuf,
@@ -40,7 +42,7 @@ impl Sshd {
         let folder = tempfile::Builder::new().prefix("sshd").tempdir().unwrap();
         let home = folder.path().join("home");
         fs::create_dir(&home).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::held();
         let mut sshd = Self { folder, port, process: None, home };
         sshd.keygen("host");
         sshd.keygen("client");
@@ -48,9 +50,10 @@ impl Sshd {
         let path = |name: &str| sshd.path(name).display().to_string();
         let home = sshd.home.display();
         let text = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n\
+            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile {}\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              PermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv HOME={home}\nLogLevel ERROR\n{config}\n",
+            sshd.port(),
             path("host"),
             path("authorized_keys"),
             path("pid"),
@@ -83,7 +86,7 @@ impl Sshd {
     /// Writes the host's key into known_hosts.
     fn know(&self) {
         let key = fs::read_to_string(self.path("host.pub")).unwrap();
-        fs::write(self.path("known_hosts"), format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
+        fs::write(self.path("known_hosts"), format!("[127.0.0.1]:{} {key}", self.port())).unwrap();
     }
 
     fn run(&mut self) {
@@ -101,13 +104,13 @@ impl Sshd {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("sshd ended ({status}): {}", fs::read_to_string(self.path("log")).unwrap());
             }
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            TcpStream::connect(("127.0.0.1", self.port())).is_ok()
         });
         self.process = Some(child);
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     pub fn home(&self) -> &Path {
@@ -127,7 +130,7 @@ impl Sshd {
         format!(
             "[hosts.box]\naddress = \"{}@127.0.0.1\"\nport = {}\nidentity_file = \"{}\"\nknown_hosts = \"{}\"\n",
             Self::user(),
-            self.port,
+            self.port(),
             self.identity_file(),
             self.known_hosts()
         )

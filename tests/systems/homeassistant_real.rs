@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use runner::saga::Verdict;
 use serde_json::{Value, json};
+use support::port::Port;
 use support::world::{World, acted};
 
 /// Where Core is installed, or why nowhere.
@@ -50,7 +51,7 @@ struct Core {
     hass: PathBuf,
     config: tempfile::TempDir,
     child: Child,
-    port: u16,
+    port: Port,
     token: String,
 }
 
@@ -79,10 +80,11 @@ impl Core {
         let config = tempfile::Builder::new().prefix("hass").tempdir().unwrap();
         let storage = config.path().join(".storage");
         fs::create_dir(&storage).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::held();
         fs::write(
             config.path().join("configuration.yaml"),
-            format!("http:\n  server_host: 127.0.0.1\n  server_port: {port}\napi:\nconfig:\nlogger:\n  default: error\n"),
+            format!("http:\n  server_host: 127.0.0.1\n  server_port: {}\napi:\nconfig:\nlogger:\n  default: error\n",
+                port.number()),
         )
         .unwrap();
         let store = |key: &str, version: u32, minor: u32, data: Value| {
@@ -121,7 +123,7 @@ impl Core {
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port.number())
     }
 
     fn file(&self) -> PathBuf {

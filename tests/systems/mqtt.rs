@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use support::http::{Reply, Server};
 use support::mosquitto::{Mosquitto, PASSWORD, RIGHTS};
 use support::player::{Player, Role};
+use support::port::Port;
 use support::world::{World, acted, failed};
 
 const USER: Option<(&str, &str)> = Some(("ha", PASSWORD));
@@ -200,8 +201,8 @@ async fn what_keeps_it_from_a_broker_is_told_apart() {
             assert_eq!(answer.verdict, Verdict::Unknown, "{}: {}", broker.what, answer.reason);
         }
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let world = World::new().with_broker(&format!("mqtt://127.0.0.1:{port}"), USER);
+    let nobody = Port::held();
+    let world = World::new().with_broker(&format!("mqtt://127.0.0.1:{}", nobody.number()), USER);
     let (class, message, _) = failed(act(&world, "a", 1, publish("frigate/x", "y", true)).await);
     assert_eq!(class, FailureClass::Transient, "{message}");
     assert!(message.contains("nobody listens"), "{message}");

@@ -13,6 +13,7 @@ use runner::lab::mqtt::{Broker, User};
 use serde_json::Value;
 use support::mosquitto::{Mosquitto, PASSWORD, RIGHTS};
 use support::player::{Player, Role};
+use support::port::Port;
 
 const TRACE: &str = include_str!("../data/transcripts/mqtt-trace.jsonl");
 
@@ -42,9 +43,8 @@ async fn play(what: &str, port: u16) -> usize {
                 compare(what, &scene, &players, &expected).await;
                 scene = text("name");
                 if scene.starts_with("port closed") {
-                    let closed =
-                        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-                    assert!(refused(closed, None).await.contains("Connection refused"), "{what}");
+                    let closed = Port::held();
+                    assert!(refused(closed.number(), None).await.contains("Connection refused"), "{what}");
                 }
                 // The process that is killed was not traced while it connected.
                 if scene.starts_with("process killed") {

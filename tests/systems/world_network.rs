@@ -4,7 +4,7 @@
 
 use crate::support;
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use runner::saga::{Answer, CutCause, FailureClass, Settlement, Verdict};
 use runner::transport::Stop;
 use serde_json::{Value, json};
 use support::http::{Reply, Server};
+use support::port::{Port, tcp_and_udp};
 use support::world::{World, acted, cut, failed};
 
 fn http(mut fields: Value) -> Value {
@@ -22,11 +23,6 @@ fn http(mut fields: Value) -> Value {
 
 async fn looked(world: &World, fields: Value) -> Answer {
     world.checks.look(world.look(fields)).await
-}
-
-/// A port on which nobody listens.
-fn closed() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +92,8 @@ async fn an_answer_that_is_not_expected_is_classed() {
 async fn it_is_known_whether_anything_was_sent() {
     let world = World::new();
     // Refused: nothing was.
-    let url = format!("http://127.0.0.1:{}/", closed());
+    let nobody = Port::held();
+    let url = format!("http://127.0.0.1:{}/", nobody.number());
     let call = world.call("a", 1, http(json!({ "url": url, "method": "POST" })));
     let (class, message, _) = failed(world.actions.act(call).await);
     assert_eq!(class, FailureClass::Transient);
@@ -245,7 +242,9 @@ async fn a_check_says_what_it_saw() {
     let mut look = world.look(http(json!({ "url": server.url("/hang") })));
     look.timeout = Duration::from_millis(200);
     assert_eq!(world.checks.look(look).await.verdict, Verdict::Unknown);
-    let refused = looked(&world, http(json!({ "url": format!("http://127.0.0.1:{}/", closed()) }))).await;
+    let nobody = Port::held();
+    let url = format!("http://127.0.0.1:{}/", nobody.number());
+    let refused = looked(&world, http(json!({ "url": url }))).await;
     assert_eq!(refused.verdict, Verdict::Absent, "{refused:?}");
     let unnamed = looked(&world, http(json!({ "url": "http://no-such-name.invalid/" }))).await;
     assert_eq!(unnamed.verdict, Verdict::Unknown, "{unnamed:?}");
@@ -307,7 +306,8 @@ async fn tcp_says_whether_somebody_listens() {
     let tcp = |address: String| json!({ "name": "tcp", "address": address });
     let open = looked(&world, tcp(listener.local_addr().unwrap().to_string())).await;
     assert_eq!(open.verdict, Verdict::Holds, "{open:?}");
-    let shut = looked(&world, tcp(format!("127.0.0.1:{}", closed()))).await;
+    let nobody = Port::held();
+    let shut = looked(&world, tcp(format!("127.0.0.1:{}", nobody.number()))).await;
     assert_eq!(shut.verdict, Verdict::Absent, "{shut:?}");
     let lost = looked(&world, tcp("no-such-name.invalid:80".to_owned())).await;
     assert_eq!(lost.verdict, Verdict::Unknown, "{lost:?}");
@@ -317,9 +317,7 @@ async fn tcp_says_whether_somebody_listens() {
 fn name_server() -> (String, Arc<AtomicUsize>) {
     use simple_dns::rdata::{A, AAAA, CNAME, RData, TXT};
     use simple_dns::{CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord};
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).unwrap();
+    let (tcp, udp, address) = tcp_and_udp();
     fn answered(question: &[u8], over_tcp: bool) -> Vec<u8> {
         let packet = Packet::parse(question).unwrap();
         let name = packet.questions[0].qname.to_string().to_ascii_lowercase();
@@ -431,7 +429,9 @@ async fn dns_asks_the_server_that_it_is_told() {
     let broken = look(json!({ "of": "broken.test" })).await;
     assert_eq!(broken.verdict, Verdict::Unknown, "{broken:?}");
     assert!(broken.reason.contains("ServerFailure"), "{}", broken.reason);
-    let mut nobody = world.look(json!({ "name": "dns", "server": format!("127.0.0.1:{}", closed()) }));
+    let nobody = Port::held();
+    let server = format!("127.0.0.1:{}", nobody.number());
+    let mut nobody = world.look(json!({ "name": "dns", "server": server }));
     nobody.operation.fields.insert("name".to_owned(), json!("two.test"));
     let nobody = world.checks.look(nobody).await;
     assert_eq!(nobody.verdict, Verdict::Unknown, "{nobody:?}");

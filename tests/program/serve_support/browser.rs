@@ -12,7 +12,7 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -21,13 +21,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::until;
+use crate::support::port::Port;
 
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser and its driver, both ended when it is dropped.
 pub struct Browser {
     driver: Child,
-    port: u16,
+    port: Port,
     session: String,
     _profile: tempfile::TempDir,
 }
@@ -41,10 +42,10 @@ pub enum Key {
 impl Browser {
     /// Starts one, without a window; nothing where there is none.
     pub fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::held();
         let profile = tempfile::Builder::new().prefix("browser").tempdir().unwrap();
         let driver = Command::new("chromedriver")
-            .arg(format!("--port={port}"))
+            .arg(format!("--port={}", port.number()))
             .env("TMPDIR", profile.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -52,7 +53,7 @@ impl Browser {
             .spawn()
             .ok()?;
         let mut browser = Self { driver, port, session: String::new(), _profile: profile };
-        until("the driver answers", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        until("the driver answers", || TcpStream::connect(("127.0.0.1", browser.port.number())).is_ok());
         let folder = browser._profile.path().join("profile");
         let arguments = [
             "--headless",
@@ -80,13 +81,13 @@ impl Browser {
 
     #[track_caller]
     fn command(&self, method: &str, path: &str, body: &Value) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port.number())).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
-            self.port,
+            self.port.number(),
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
