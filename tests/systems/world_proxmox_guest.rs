@@ -6,6 +6,7 @@
 use crate::support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use runner::lab::proxmox::{Agent, Node};
@@ -209,12 +210,99 @@ async fn what_still_runs_is_cut_off_and_settled_by_its_end() {
     assert!(matches!(settled, Settlement::Ended(Outcome::Acted { .. })), "{settled:?}");
 }
 
+/// A `qm` that is slow: what it was asked for is done at once, and it says so when `goes` is done. What it is asked for is
+/// written down.
+fn slow_qm(pve: &Pve, goes: &str) -> std::path::PathBuf {
+    let (bin, asked) = (pve.place.folder().join("bin"), pve.place.folder().join("asked"));
+    fs::rename(bin.join("qm"), bin.join("qm.quick")).unwrap();
+    let script = format!(
+        "#!/bin/sh\nsaid=$({}/qm.quick \"$@\")\ncode=$?\necho \"$*\" >> {}\ncase $* in *'exec 116'*) {goes} ;; esac\n\
+         printf '%s\\n' \"$said\"\nexit $code\n",
+        bin.display(),
+        asked.display()
+    );
+    fs::write(bin.join("qm"), script).unwrap();
+    fs::set_permissions(bin.join("qm"), fs::Permissions::from_mode(0o755)).unwrap();
+    asked
+}
+
+/// An attempt that a person stops while the agent begins its command.
+async fn stopped_while_it_is_asked(
+    pve: &Pve,
+    world: &World,
+    asked: &std::path::Path,
+) -> runner::action::Call {
+    let waits = "until [ -e go ]; do sleep 0.02; done";
+    let mut call = world.call("a", 1, exec(json!({ "argv": ["sh", "-c", waits], "on_stop": "stop" })));
+    let (sender, stop) = Stop::channel();
+    call.stop = stop;
+    let acting = tokio::spawn(world.actions.act(call.clone()));
+    until("it is asked", || asked.exists());
+    sender.fire();
+    let (cause, message, _) = cut(acting.await.unwrap());
+    assert_eq!(cause, CutCause::Stopped, "{message}");
+    fs::write(pve.place.guest(116).join("root/go"), "").unwrap();
+    call.stop = Stop::never();
+    call
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_the_agent_is_asked_waits_for_the_pid() {
+    let (pve, world) = node!();
+    let asked = slow_qm(&pve, "sleep 1");
+    let call = stopped_while_it_is_asked(&pve, &world, &asked).await;
+    let settled = world.actions.settle(call).await;
+    assert!(matches!(settled, Settlement::Ended(Outcome::Acted { .. })), "{settled:?}");
+}
+
+/// One that is killed before it is told the pid has begun something that nobody can find: that is no proof of anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_without_a_pid_is_never_proved_over() {
+    let (pve, world) = node!();
+    let asked = slow_qm(&pve, "sleep 30");
+    let call = stopped_while_it_is_asked(&pve, &world, &asked).await;
+    let Settlement::Unproved { reason } = world.actions.settle(call).await else { panic!("proved") };
+    assert!(reason.contains("may run in virtual machine 116") && reason.contains(" ps"), "{reason}");
+    // Nor is one of which the agent did not say whether it began it.
+    fs::rename(pve.place.folder().join("bin/qm.quick"), pve.place.folder().join("bin/qm")).unwrap();
+    pve.change(|node| node.machines.get_mut(&116).unwrap().agent_busy = true);
+    let call = world.call("b", 1, exec(json!({ "argv": ["true"] })));
+    let (cause, message, _) = cut(world.actions.act(call.clone()).await);
+    assert!(cause == CutCause::Connection && message.contains("may have been started"), "{message}");
+    let settled = world.actions.settle(call).await;
+    assert!(matches!(settled, Settlement::Unproved { .. }), "{settled:?}");
+}
+
+/// The connection is lost while the guest is asked for the end of what still runs there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_lost_while_it_is_settled_proves_nothing() {
+    let (pve, world) = node!();
+    let asked = slow_qm(&pve, ":");
+    let waits = "until [ -e go ]; do sleep 0.02; done";
+    let mut call = world.call("a", 1, exec(json!({ "argv": ["sh", "-c", waits] })));
+    call.timeout = Duration::from_secs(4);
+    assert_eq!(cut(world.actions.act(call.clone()).await).0, CutCause::Timeout);
+    fs::remove_file(&asked).unwrap();
+    call.timeout = Duration::from_secs(60);
+    let settling = tokio::spawn(world.actions.settle(call.clone()));
+    until("the guest is asked", || asked.exists());
+    pve.sshd.cut();
+    let settled = settling.await.unwrap();
+    assert!(matches!(settled, Settlement::Unproved { .. }), "{settled:?}");
+    fs::write(pve.place.guest(116).join("root/go"), "").unwrap();
+    let settled = world.actions.settle(call).await;
+    assert!(matches!(settled, Settlement::Ended(Outcome::Acted { .. })), "{settled:?}");
+}
+
 /// Whoever asks for an end has it, and the agent forgets it: for us it is as if it had never been.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_somebody_else_has_read_is_known_to_nobody() {
     let (pve, world) = node!();
-    let call =
-        world.call("a", 1, exec(json!({ "argv": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done"] })));
+    let call = world.call(
+        "a",
+        1,
+        exec(json!({ "argv": ["sh", "-c", "until [ -e go ]; do sleep 0.02; done; echo > ended"] })),
+    );
     let acting = tokio::spawn(world.actions.act(call.clone()));
     let kept = pve.place.guest(116).join("exec");
     // Its output is the last thing that is made for it; before, the agent itself would miss what is taken away here.
@@ -229,6 +317,7 @@ async fn an_end_that_somebody_else_has_read_is_known_to_nobody() {
     // Nothing runs that would be waited for: only the step's probe can say what became of it.
     assert!(matches!(world.actions.settle(call).await, Settlement::Over));
     fs::write(pve.place.guest(116).join("root/go"), "").unwrap();
+    until("it has ended", || pve.place.guest(116).join("root/ended").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -268,13 +268,16 @@ impl Guest {
             }
             GuestEnd::NotStarted { permanent, message } => Err(Trouble::Failed { permanent, message }),
             // A look that nobody heard of changed nothing.
-            GuestEnd::Running { message, .. } | GuestEnd::Lost(message) | GuestEnd::Stopped(message)
+            GuestEnd::Running { message, .. }
+            | GuestEnd::Forgotten(message)
+            | GuestEnd::Lost(message)
+            | GuestEnd::Stopped(message)
                 if part.is_none() =>
             {
                 Err(Trouble::transient(message))
             }
             GuestEnd::Running { message, .. } => Err(Trouble::Cut { timeout: true, message }),
-            GuestEnd::Lost(message) | GuestEnd::Stopped(message) => {
+            GuestEnd::Forgotten(message) | GuestEnd::Lost(message) | GuestEnd::Stopped(message) => {
                 Err(Trouble::Cut { timeout: false, message })
             }
         }

@@ -81,8 +81,6 @@ impl Action for Exec {
             let Guest { host, vmid } = &wanted.guest;
             match transport.settle_guest(host, &attempt, *vmid, &call.redactor, log, call.timeout).await {
                 GuestSettled::Over => Settlement::Over,
-                // Its end is read by now, and nobody knows it: only the step's probe can say.
-                GuestSettled::Ended(GuestEnd::Lost(_) | GuestEnd::Stopped(_), _) => Settlement::Over,
                 GuestSettled::Ended(end, seen) => {
                     Settlement::Ended(outcome(end, seen, &wanted.outputs, &call.redactor))
                 }
@@ -119,7 +117,7 @@ fn outcome(end: GuestEnd, seen: Seen, outputs: &Map<String, Value>, redactor: &R
             failed(FailureClass::Transient, &message, trace)
         }
         GuestEnd::Running { message, .. } => cut(CutCause::Timeout, &message, trace),
-        GuestEnd::Lost(message) => cut(CutCause::Connection, &message, trace),
+        GuestEnd::Forgotten(message) | GuestEnd::Lost(message) => cut(CutCause::Connection, &message, trace),
         GuestEnd::Stopped(message) => cut(CutCause::Stopped, &message, trace),
         GuestEnd::NotStarted { permanent, message } => {
             let class = if permanent { FailureClass::Permanent } else { FailureClass::Transient };

@@ -23,6 +23,9 @@ const ANSWER_MAX: usize = 1 << 20;
 /// Exit status of the script: the command still runs in the guest.
 const RUNNING: i32 = 6;
 
+/// Exit status of a script that was ended: before the agent was asked, or with the pid.
+const ENDED: i32 = 143;
+
 /// The part of an attempt's time that the host's script leaves to us for hearing of its end.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -47,7 +50,9 @@ pub(crate) enum GuestEnd {
     Killed { signal: i32, out: Vec<u8>, err: Vec<u8> },
     /// It still runs, as this process of the guest.
     Running { pid: u32, message: String },
-    /// Nobody knows: the connection was lost, or its end was read by somebody else.
+    /// It is over, and its end was read by somebody else: nobody knows how it ended.
+    Forgotten(String),
+    /// Nobody knows whether it began: the connection was lost, or the agent did not say. It may still run.
     Lost(String),
     /// A person stopped us; it may still run.
     Stopped(String),
@@ -117,10 +122,21 @@ impl Transport {
         let began = tokio::time::Instant::now();
         let (end, seen) = match self.settle_on(target, attempt, redactor, log, timeout).await {
             Settled::Over => return GuestSettled::Over,
+            Settled::Gone => {
+                let why = format!("the script that waited for it on {} was killed", target.shown());
+                return GuestSettled::Unproved(unseen(target, vmid, &why));
+            }
             Settled::Unproved(reason) => return GuestSettled::Unproved(reason),
             Settled::Ended(report) => read(target, vmid, *report),
         };
-        let GuestEnd::Running { pid, .. } = end else { return GuestSettled::Ended(end, seen) };
+        let pid = match end {
+            GuestEnd::Running { pid, .. } => pid,
+            GuestEnd::Lost(message) | GuestEnd::Stopped(message) => {
+                return GuestSettled::Unproved(unseen(target, vmid, &message));
+            }
+            GuestEnd::Forgotten(_) => return GuestSettled::Over,
+            end => return GuestSettled::Ended(end, seen),
+        };
         let left = timeout.saturating_sub(began.elapsed()).max(SLACK * 2);
         let mut env = environment(vmid, left.saturating_sub(SLACK));
         env.insert("Q".to_owned(), pid.to_string());
@@ -129,10 +145,14 @@ impl Transport {
         let report = self.look_on(target, &launch, capture, left).await;
         match read(target, vmid, report) {
             (GuestEnd::Running { message, .. }, _) => GuestSettled::Unproved(message),
-            (GuestEnd::NotStarted { message, .. } | GuestEnd::Stopped(message), _) => {
-                GuestSettled::Unproved(message)
-            }
-            (GuestEnd::Lost(_), _) => GuestSettled::Over,
+            // What did not start, or was lost, is the question, not the command.
+            (
+                GuestEnd::NotStarted { message, .. } | GuestEnd::Stopped(message) | GuestEnd::Lost(message),
+                _,
+            ) => GuestSettled::Unproved(format!(
+                "whether process {pid} still runs in virtual machine {vmid} cannot be told: {message}"
+            )),
+            (GuestEnd::Forgotten(_), _) => GuestSettled::Over,
             (end, seen) => GuestSettled::Ended(end, seen),
         }
     }
@@ -157,6 +177,14 @@ fn launched(command: &GuestCommand, timeout: Duration) -> crate::transport::Laun
         env.insert("I".to_owned(), "1".to_owned());
     }
     launch(include_str!("guest.sh"), env, &command.argv, command.stdin.clone())
+}
+
+/// What may run in a guest, and cannot be looked for: the agent tells the end of a process to who knows its id, and lists none.
+fn unseen(target: &Target, vmid: u32, why: &str) -> String {
+    format!(
+        "{why}; it may run in virtual machine {vmid} and its process id is not known: look with `{} qm guest exec {vmid} -- ps ax`",
+        target.command()
+    )
 }
 
 /// Reads what the script said.
@@ -186,7 +214,7 @@ fn read(target: &Target, vmid: u32, report: Report) -> (GuestEnd, Seen) {
             let said: Vec<&str> = lines_of(&text, "said");
             let trouble = trouble::read(target, vmid, &said.join("\n"));
             match (number("lost"), trouble.unknown) {
-                (Some(pid), _) => GuestEnd::Lost(format!(
+                (Some(pid), _) => GuestEnd::Forgotten(format!(
                     "the end of process {pid} in virtual machine {vmid} on {host} was read by somebody else: nobody knows it"
                 )),
                 (None, true) => GuestEnd::Lost(trouble.message),
@@ -195,11 +223,20 @@ fn read(target: &Target, vmid: u32, report: Report) -> (GuestEnd, Seen) {
                 }
             }
         }
+        End::Exit(ENDED) if pid.is_none() => GuestEnd::NotStarted {
+            permanent: false,
+            message: format!(
+                "the script on {host} was ended before it asked virtual machine {vmid} for anything"
+            ),
+        },
         // It was ended while it waited: what it waited for goes on.
         End::Exit(status) => {
             pid.map_or_else(|| GuestEnd::Lost(format!("the script on {host} ended with {status}")), running)
         }
-        End::Signal(signal) => GuestEnd::Lost(format!("the script on {host} was killed by signal {signal}")),
+        End::Signal(signal) => pid.map_or_else(
+            || GuestEnd::Lost(format!("the script on {host} was killed by signal {signal}")),
+            running,
+        ),
         // What was begun in the guest is not ended by ending what waits for it.
         End::TimedOut(message) => pid.map_or_else(|| GuestEnd::Lost(message), running),
         End::Stopped(message) => match pid {

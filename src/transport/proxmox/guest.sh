@@ -1,17 +1,22 @@
 # Runs "$@" in the guest of virtual machine $ID by its agent and waits for its end, $T seconds; or, with $Q, waits for
-# process $Q of it. The agent is only asked for a pid at first, so that what runs is known whatever becomes of us.
+# process $Q of it. The agent is only asked for a pid at first, so that what runs is known whatever becomes of us; who ends us
+# meanwhile waits for that pid.
 end=$(($(now) + T))
 pid=$Q
 if [ -z "$pid" ]; then
+  command -v qm > /dev/null 2>&1 || tool qm
+  ended=
+  trap 'ended=1' HUP INT TERM
   if [ -n "$I" ]; then
-    command -v qm > /dev/null 2>&1 || tool qm
-    qm guest exec "$ID" --synchronous 0 --pass-stdin 1 -- "$@" > "$w/out" 2> "$w/err" || fail
+    (trap '' HUP INT TERM; exec qm guest exec "$ID" --synchronous 0 --pass-stdin 1 -- "$@") > "$w/out" 2> "$w/err" || fail
   else
-    tool qm guest exec "$ID" --synchronous 0 -- "$@" || fail
+    (trap '' HUP INT TERM; exec qm guest exec "$ID" --synchronous 0 -- "$@") > "$w/out" 2> "$w/err" < /dev/null || fail
   fi
   pid=$(sed -n 's/.*"pid" *: *\([0-9][0-9]*\).*/\1/p' "$w/out")
   [ -n "$pid" ] || fail
   echo "pid $pid"
+  trap 'exit 143' HUP INT TERM
+  [ -z "$ended" ] || exit 143
 fi
 while :; do
   if tool qm guest exec-status "$ID" "$pid"; then

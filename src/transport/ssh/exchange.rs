@@ -44,6 +44,8 @@ const READ_LEN: usize = 64 * 1024;
 pub(crate) enum Settled {
     /// It is over, or never started.
     Over,
+    /// Its process and its wrapper are over, and were killed: what another program did for it may go on.
+    Gone,
     /// It ended like this.
     Ended(Box<Report>),
     /// It cannot be proved over.
@@ -160,6 +162,7 @@ impl Transport {
             return Settled::Unproved(format!("{host} does not say whether the attempt is over"));
         }
         match talk.word() {
+            Some(Mark::Over(how)) if how == "gone" => Settled::Gone,
             Some(Mark::Over(_)) => Settled::Over,
             Some(Mark::End(status, _)) => {
                 let end = End::Exit(*status);
