@@ -327,6 +327,7 @@ impl Home {
     /// # Errors
     /// The last thing that was seen, when the time is over.
     pub(crate) async fn wait_running(&self, deadline: Instant) -> Result<HomeConfig, HomeError> {
+        let mut before = None;
         loop {
             let seen = match self.config(deadline).await {
                 Ok(config) if config.state == RUNNING => return Ok(config),
@@ -340,9 +341,14 @@ impl Home {
                 Err(error @ HomeError::Answered { status: 404, .. }) => error,
                 Err(error) => return Err(error),
             };
+            if Instant::now() >= deadline {
+                // A look that the end of the time cuts off says nothing of Home Assistant.
+                return Err(before.unwrap_or(seen));
+            }
             if Instant::now() + POLL >= deadline {
                 return Err(seen);
             }
+            before = Some(seen);
             tokio::time::sleep(POLL).await;
         }
     }
@@ -353,7 +359,9 @@ impl Home {
         while Instant::now() < deadline {
             match self.config(deadline).await {
                 Ok(config) if config.state == RUNNING => {}
-                Ok(_) | Err(HomeError::Refused(_) | HomeError::Down(_)) => return true,
+                Ok(_) | Err(HomeError::Refused(_)) => return true,
+                // A look that the end of the time cuts off says nothing of Home Assistant.
+                Err(HomeError::Down(_)) if Instant::now() < deadline => return true,
                 Err(_) => {}
             }
             tokio::time::sleep(POLL_GONE).await;

@@ -7,11 +7,14 @@
 use crate::homeassistant_support;
 use crate::support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use homeassistant_support::{CAMERAS, Frigate, House, TOKEN};
 use runner::lab::homeassistant::Release;
 use runner::saga::{CutCause, Direction, FailureClass, Settlement, Verdict};
 use serde_json::{Value, json};
-use support::world::{acted, cut, failed};
+use support::http::{Reply, Server};
+use support::world::{World, acted, cut, failed};
 
 /// The step with other or further fields.
 fn with(house: &House, fields: Value) -> Value {
@@ -227,6 +230,17 @@ async fn a_lost_answer_is_not_guessed_and_the_probe_settles_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loaded_from_before_settles_nothing() {
+    let house = House::start(Release::Reconfigures).await;
+    // A server that is too old: the entry has its address at once, is called loaded for a moment, and then is `setup_error`.
+    house.new.says(|says| says.version = "0.11.1".to_owned());
+    house.home.break_it(|mishaps| mishaps.drops_flow_answers = 1).unwrap();
+    let (cause, message, _) = cut(house.world.actions.act(house.world.call("a", 1, house.repoint())).await);
+    assert_eq!(cause, CutCause::Connection, "{message}");
+    assert_eq!(probe(&house).await, Verdict::Partial);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_release_is_never_given_a_second_entry() {
     let house = House::start(Release::AddsSecond).await;
     let (class, message, _) =
@@ -384,6 +398,23 @@ async fn a_restart_is_one_that_was_seen() {
     std::fs::write(house.home.storage_file(), "").unwrap();
     let (class, message, _) = failed(house.world.actions.act(restart(4)).await);
     assert_eq!((class, message.contains("are gone")), (FailureClass::Permanent, true), "{message}");
+}
+
+/// The time is over while it is asked: that is no sign that it went.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_is_cut_off_has_not_seen_it_go() {
+    let looks = AtomicUsize::new(0);
+    let server = Server::start(move |asked| match asked.target.as_str() {
+        "/api/config" if looks.fetch_add(1, Ordering::SeqCst) >= 2 => Reply::Hang,
+        "/api/config" => Reply::ok(r#"{"version":"2025.4.4","state":"RUNNING"}"#),
+        _ => Reply::ok("[]"),
+    });
+    let world = World::new();
+    let step = json!({ "name": "homeassistant.restart", "url": server.url(""), "token": TOKEN });
+    let mut call = world.call("restart", 1, step);
+    call.timeout = std::time::Duration::from_secs(1);
+    let (class, message, _) = failed(world.actions.act(call).await);
+    assert_eq!((class, message.contains("was not seen to go")), (FailureClass::Transient, true), "{message}");
 }
 
 /// It answers 200 at once and takes connections that it drops, for seconds: that is neither its end nor its start.

@@ -14,10 +14,10 @@ use super::pick::{DOMAIN, ids};
 use crate::transport::{ConfigEntry, Home, HomeError, RUNNING, UNAVAILABLE};
 
 /// How often is looked.
-const POLL: Duration = Duration::from_millis(250);
+pub(super) const POLL: Duration = Duration::from_millis(250);
 
 /// So many looks in a row must show it: right after a change the entry may still be called loaded, or failed, from before.
-const LOOKS: u32 = 2;
+pub(super) const LOOKS: u32 = 2;
 
 /// What must be so before an entry counts as working.
 pub(super) struct Live<'a> {
@@ -40,7 +40,7 @@ impl Live<'_> {
     /// # Errors
     /// What is still missing when the time is over; at once what no waiting heals.
     pub(super) async fn wait(&self) -> Result<ConfigEntry, Trouble> {
-        let (mut good, mut bad) = (0, 0);
+        let (mut good, mut bad, mut before) = (0, 0, None);
         loop {
             match self.look().await {
                 Ok(entry) => {
@@ -50,6 +50,10 @@ impl Live<'_> {
                     }
                 }
                 Err(trouble) => {
+                    if Instant::now() >= self.deadline {
+                        // A look that the end of the time cuts off says nothing of the entry.
+                        return Err(before.unwrap_or(trouble));
+                    }
                     let last = Instant::now() + POLL >= self.deadline;
                     let final_word =
                         matches!(trouble, Trouble::Failed { permanent: true, .. } | Trouble::Cut { .. });
@@ -57,6 +61,7 @@ impl Live<'_> {
                     if last || bad > LOOKS {
                         return Err(trouble);
                     }
+                    before = Some(trouble);
                 }
             }
             tokio::time::sleep(POLL).await;

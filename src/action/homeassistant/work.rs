@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::{Call, Fields};
 use super::cameras::Server;
 use super::guest::Guest;
-use super::live::Live;
+use super::live::{LOOKS, Live, POLL};
 use super::pick::{Data, Pick, ids, title_of};
 use super::repoint::{Before, FILE, FLOW};
 use super::{Trouble, deadline, flow, home};
@@ -211,8 +211,19 @@ impl Work {
         live.wait().await
     }
 
-    /// What is so now, and the entry where it is as it shall be.
+    /// What is so now, and the entry where it is as it shall be: where it is in so many looks in a row.
     pub(super) async fn look(&self) -> Result<Seen, Trouble> {
+        for _ in 1..LOOKS {
+            let seen = self.look_once().await?;
+            if seen.0 != Verdict::Holds {
+                return Ok(seen);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        self.look_once().await
+    }
+
+    async fn look_once(&self) -> Result<Seen, Trouble> {
         let all = self.entries(Instant::now() + PATIENCE).await?;
         let (entry, all) = match self.way(all.as_deref()) {
             Ok(Way::Flow(entry, all)) => (entry, all),
