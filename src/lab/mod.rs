@@ -16,4 +16,4 @@ pub mod ssh;
 mod store;
 
 pub use clock::Clock;
-pub use store::{Store, StoreError, listen};
+pub use store::{Port, Store, StoreError, listen};

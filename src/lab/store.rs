@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Why a part of the lab cannot remember.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +109,69 @@ pub async fn listen(port: u16) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
+/// A port of loopback that is somebody's also while he does not listen on it: a socket that is bound and does not listen refuses
+/// connections, and keeps others from getting this port when they ask for any (`inet_csk_bind_conflict` in Linux).
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _held: TcpSocket,
+}
+
+impl Port {
+    /// Takes this port, or a free one when it is 0.
+    ///
+    /// # Errors
+    /// That of the system, when somebody listens on it.
+    pub fn take(number: u16) -> io::Result<Self> {
+        let held = bound(number)?;
+        Ok(Self { number: held.local_addr()?.port(), _held: held })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Listens on it, also right after it was let go.
+    ///
+    /// # Errors
+    /// That of the system, when somebody listens on it.
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        bound(self.number)?.listen(128)
+    }
+}
+
+fn bound(port: u16) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    Ok(socket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_port_stays_whose_it_is() {
+        let port = Port::take(0).unwrap();
+        let at = (Ipv4Addr::LOCALHOST, port.number());
+        let somebody = TcpSocket::new_v4().unwrap();
+        assert_eq!(somebody.bind(at.into()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        for _ in 0..2 {
+            let refused = std::net::TcpStream::connect(at).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let listener = port.listen().unwrap();
+            std::net::TcpStream::connect(at).unwrap();
+            assert!(Port::take(port.number()).is_err(), "somebody listens on it");
+            drop(listener);
+        }
+        assert_eq!(
+            Port::take(port.number()).unwrap().number(),
+            port.number(),
+            "the next process takes it over"
+        );
+    }
 
     #[test]
     fn what_was_changed_is_there_for_the_next_process() {

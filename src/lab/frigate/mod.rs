@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
-use super::{Clock, Store, StoreError, listen};
+use super::{Clock, Port, Store, StoreError};
 use speaker::Speaker;
 use state::State;
 
@@ -53,6 +53,7 @@ pub struct Frigate {
 #[derive(Debug)]
 struct Inner {
     store: Store<State>,
+    port: Port,
     clock: Clock,
 }
 
@@ -78,7 +79,9 @@ impl Frigate {
             started,
             ..State::new(setup)
         })?;
-        let frigate = Self { inner: Arc::new(Inner { store, clock }), live: Mutex::default() };
+        let port = Port::take(store.look(|state| state.port))?;
+        store.change(|state| state.port = port.number())?;
+        let frigate = Self { inner: Arc::new(Inner { store, port, clock }), live: Mutex::default() };
         if frigate.is_running() {
             frigate.live().await?;
         }
@@ -126,7 +129,7 @@ impl Frigate {
 
     /// Where it listens on loopback while it runs.
     pub fn port(&self) -> u16 {
-        self.inner.store.look(|state| state.port)
+        self.inner.port.number()
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -173,8 +176,7 @@ impl Frigate {
     }
 
     async fn live(&self) -> Result<(), FrigateError> {
-        let (listener, address) = listen(self.port()).await?;
-        self.inner.store.change(|state| state.port = address.port())?;
+        let listener = self.inner.port.listen()?;
         let (shut, mut shutting) = watch::channel(false);
         let router = api::router(Arc::clone(&self.inner));
         let serving = tokio::spawn(async move {

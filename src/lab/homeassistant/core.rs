@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::Port;
 use super::entry::{Entry, State};
 use super::flows::Flow;
 use super::frigate::{self, NoView};
@@ -58,7 +57,7 @@ pub(super) struct Memory {
 impl Core {
     /// Reads the file, or takes what it had in memory when its process was killed, and answers from then on.
     pub(super) async fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let listener = listener(shared.port)?;
+        let listener = shared.port.listen()?;
         let release = shared.release();
         let unsaved = shared.store.look(|stored| stored.unsaved.clone());
         let is_due = unsaved.is_some();
@@ -186,17 +185,9 @@ impl Core {
     }
 }
 
-/// Listens on the port that it always has, also right after it was let go.
-fn listener(port: u16) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    socket.listen(128)
-}
-
 /// Takes connections for a while and drops them, as a server does that is going down.
-pub(super) async fn drop_connections(port: u16, time: Duration) {
-    let Ok(listener) = listener(port) else { return };
+pub(super) async fn drop_connections(port: &Port, time: Duration) {
+    let Ok(listener) = port.listen() else { return };
     let dropping = async {
         loop {
             drop(listener.accept().await);

@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Store, StoreError, listen};
+use super::{Port, Store, StoreError, listen};
 pub use broker::Broker;
 use core::Core;
 pub use supervisor::Said;
@@ -184,7 +184,7 @@ pub struct HomeAssistant {
 struct Shared {
     store: Store<Stored>,
     folder: PathBuf,
-    port: u16,
+    port: Port,
     supervisor_port: u16,
     /// The core that runs, if one does.
     core: tokio::sync::Mutex<Option<Core>>,
@@ -204,10 +204,8 @@ impl HomeAssistant {
         let first = known.look(Option::is_none);
         // Both ports are known, and remembered, before anybody is answered.
         let (side, side_at) = listen(side_port).await?;
-        let core_at = match core_port {
-            0 => listen(0).await?.1,
-            port => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        };
+        let port = Port::take(core_port)?;
+        let core_at = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number()));
         if first {
             storage::begin(folder, &settings).map_err(io::Error::other)?;
             known
@@ -220,7 +218,7 @@ impl HomeAssistant {
         let shared = Arc::new(Shared {
             store,
             folder: folder.to_owned(),
-            port: core_at.port(),
+            port,
             supervisor_port: side_at.port(),
             core: tokio::sync::Mutex::new(None),
         });
@@ -245,7 +243,7 @@ impl HomeAssistant {
 
     /// Where its API is.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.shared.port)
+        format!("http://127.0.0.1:{}", self.shared.port.number())
     }
 
     /// Where its supervisor is: `POST /core/stop`, `start`, `restart`, `check`, `GET /core/info` answer with what `ha core

@@ -108,7 +108,7 @@ async fn service(State(inner): Home, Path((domain, service)): Path<(String, Stri
             shared.stop_core().await;
             let times = shared.times();
             if restarts {
-                drop_connections(shared.port, Duration::from_millis(times.drops)).await;
+                drop_connections(&shared.port, Duration::from_millis(times.drops)).await;
                 tokio::time::sleep(Duration::from_millis(times.down)).await;
                 if let Err(error) = shared.start_core().await {
                     tracing::warn!(%error, "the simulated Home Assistant does not come back");
