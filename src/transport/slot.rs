@@ -213,6 +213,8 @@ mod tests {
         let busy = first.path().to_owned();
         drop(first);
         assert_ne!(slots.take("r-1/d/forward/1").unwrap().path(), busy);
+        // Not by closing alone: another test's process that is being started has a copy for a moment.
+        rustix::fs::flock(&kept, FlockOperation::Unlock).unwrap();
         drop(kept);
         let third = slots.take("r-1/c/forward/1").unwrap();
         assert_eq!(third.path(), busy);
@@ -226,11 +228,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let slots = Arc::new(Slots::new(folder.path().to_owned(), "boot".to_owned()));
         let long = format!("r-1/{}/forward/1", "x".repeat(64));
-        slots
-            .take(&long)
-            .unwrap()
-            .started(Ok(Process { pid: 4_000_000, start: u64::MAX, inode: None }))
-            .unwrap();
+        let mut first = slots.take(&long).unwrap();
+        first.started(Ok(Process { pid: 4_000_000, start: u64::MAX, inode: None })).unwrap();
+        rustix::fs::flock(first.file().unwrap(), FlockOperation::Unlock).unwrap();
+        drop(first);
         drop(slots.take("r-1/b/forward/1").unwrap());
         let (_, record) = slots.find("r-1/b/forward/1").unwrap().unwrap();
         assert_eq!(record.process, None);

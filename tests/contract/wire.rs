@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Cutter, How, Side};
 
 /// How long the answer to the message before a cut is waited for: not every message has one.
-const ANSWER_MAX: Duration = Duration::from_millis(300);
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// What a server says that is in trouble.
 const FAILS: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

@@ -121,7 +121,7 @@ fn begin(plan: &Definition) -> Submission {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_submissions_of_one_plan_at_once_are_one_run() {
     let place = Place::new();
-    let plan = place.plan("echo did >> log; sleep 0.2");
+    let plan = place.plan("echo did >> log; until [ -e go ]; do sleep 0.01; done");
     let submit = || place.holder.submit(begin(&plan), Vec::new());
     let (one, two) = futures_util::join!(submit(), submit());
     let (one, two) = (one.unwrap(), two.unwrap());
@@ -134,6 +134,7 @@ async fn two_submissions_of_one_plan_at_once_are_one_run() {
     amending.wishes.push(Command::Cancel);
     let refused = place.holder.submit(amending, Vec::new()).await;
     assert!(matches!(refused, Err(SubmitError::Running { .. })));
+    std::fs::write(place.path().join("go"), "").unwrap();
     assert_eq!(place.rest(&one.run).await.standing, Standing::Complete);
     assert_eq!(place.log(), "did\n");
     place.close().await;

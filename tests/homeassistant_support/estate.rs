@@ -52,7 +52,7 @@ impl Estate {
         step["host"] = json!("box");
         step["vmid"] = json!(VMID);
         step["path"] = json!(self.house.home.storage_file().display().to_string());
-        step["within"] = json!("40s");
+        step["within"] = json!("5m");
         step
     }
 

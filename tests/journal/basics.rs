@@ -123,6 +123,8 @@ fn a_second_holder_is_refused_and_probing_disturbs_nobody() {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 held_by(folder.path()).unwrap();
+                // Not in the processor's way while it has the lock.
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
         for _ in 0..30 {

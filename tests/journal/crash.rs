@@ -165,6 +165,13 @@ fn a_kill_during_creation_leaves_nothing_or_a_whole_journal() {
     assert!(none > 0, "the kills came too late to show anything");
 }
 
+/// So many kills, and up to ten times as many while what they show is not enough: on a machine that has become slow since
+/// opening was timed, most of them fall into that.
+fn goes_on(kills: &mut u32, planned: u32, enough: bool) -> bool {
+    *kills += 1;
+    *kills <= planned || !enough && *kills <= 10 * planned
+}
+
 #[test]
 fn a_kill_while_opening_or_appending_loses_nothing_acknowledged() {
     let mut rng = Rng::seeded();
@@ -173,7 +180,8 @@ fn a_kill_while_opening_or_appending_loses_nothing_acknowledged() {
     let opening = (0..3).map(|_| time_to("kept", "append", folder.path())).max().unwrap();
     println!("opening takes {opening} us");
     let mut acknowledged = 0;
-    for _ in 0..if full() { 1_500 } else { 60 } {
+    let mut kills = 0;
+    while goes_on(&mut kills, if full() { 1_500 } else { 60 }, acknowledged > 100) {
         // Half of the kills fall into opening, where sled writes its snapshot.
         let most = if rng.below(2) == 0 { opening } else { opening + 50_000 };
         let mut child = start("append", folder.path());
@@ -205,7 +213,8 @@ fn events_of_one_record_are_all_there_or_none() {
     drop(open(folder.path()).unwrap());
     let opening = (0..3).map(|_| time_to("kept", "steps", folder.path())).max().unwrap();
     let mut acknowledged = 0;
-    for _ in 0..if full() { 1_500 } else { 40 } {
+    let mut kills = 0;
+    while goes_on(&mut kills, if full() { 1_500 } else { 40 }, acknowledged > 40) {
         let mut child = start("steps", folder.path());
         acknowledged = kill_after(&mut child, rng.below(opening + 30_000)).max(acknowledged);
         let journal = open(folder.path()).unwrap();

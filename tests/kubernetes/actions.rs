@@ -168,7 +168,7 @@ both! {
         scene.web(json!({}), json!({})).await;
         let held = served.fail("Pod", "web", "image-pull");
         let mut call = scene.call(1, "kubernetes.scale", &json!({ "deployment": "@/web", "replicas": 2 }));
-        call.timeout = Duration::from_secs(5);
+        call.timeout = Duration::from_secs(15);
         let (class, message, _) = failed(scene.world.actions.act(call).await);
         assert_eq!(class, FailureClass::Transient);
         assert!(message.contains("1/2 pods ready") && message.contains("ImagePullBackOff"), "{message}");
@@ -376,7 +376,7 @@ both! {
         assert!(message.contains("127") || message.contains("not found"), "{message}");
         // Nobody knows whether it still runs.
         let mut call = scene.call(5, name, &run(json!(["sleep", "30"])));
-        call.timeout = Duration::from_secs(2);
+        call.timeout = Duration::from_secs(6);
         let (cause, message, _) = cut(scene.world.actions.act(call).await);
         assert!(cause == CutCause::Timeout && message.contains("may still run"), "{message}");
         let (sender, stop) = Stop::channel();
@@ -387,7 +387,7 @@ both! {
         assert_eq!(cause, CutCause::Stopped);
         // What never ends is let go in time, and not kept in memory.
         let mut call = scene.call(7, name, &run(json!(["yes"])));
-        call.timeout = Duration::from_secs(2);
+        call.timeout = Duration::from_secs(6);
         let (cause, _, trace) = cut(scene.world.actions.act(call).await);
         assert!(cause == CutCause::Timeout && trace.bytes > 100_000 && trace.tail.len() < 10_000, "{trace:?}");
         // Refused before it began.

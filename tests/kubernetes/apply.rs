@@ -454,11 +454,11 @@ async fn a_rollout_that_cannot_come_says_why() {
     // What only takes its time is waited for, and is no failure of ours when the time is over.
     let text = deployment("slow", &failing("never-ready"), "", "");
     let mut call = scene.call("slow", 1, &text, json!({}));
-    call.timeout = Duration::from_secs(4);
+    call.timeout = Duration::from_secs(15);
     let (class, message, _) = failed(scene.world.actions.act(call).await);
     assert_eq!(class, FailureClass::Transient);
     assert!(
-        message.contains("was not rolled out within 4s") && message.contains("0/1 pods ready"),
+        message.contains("was not rolled out within 15s") && message.contains("0/1 pods ready"),
         "{message}"
     );
     assert!(message.contains("Unhealthy"), "{message}");

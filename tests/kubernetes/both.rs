@@ -394,7 +394,7 @@ both! {
         served.apply("runner", &role, "").await.expect(201);
         served.apply("runner", &binding, "").await.expect(201);
         let mut allowed = false;
-        for _ in 0..200 {
+        for _ in 0..2_400 {
             allowed = ask(&reader, "GET", &path, None, None).await.status == 200;
             if allowed {
                 break;
@@ -489,7 +489,7 @@ both! {
         served.apply("runner", &definition, "").await.expect(201);
         let camera = json!({ "apiVersion": format!("{group}/v1"), "kind": "Camera", "metadata": { "name": "yard" }, "spec": { "fps": 5 } });
         let mut made = served.apply("runner", &camera, "").await;
-        for _ in 0..400 {
+        for _ in 0..2_400 {
             if made.status != 404 {
                 break;
             }

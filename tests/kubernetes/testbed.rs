@@ -86,7 +86,6 @@ fn what_a_container_does_can_be_written_down() {
     let metadata = "annotations: { testbed.runner/delay: 1s, testbed.runner/exec: '{\"nvidia-smi -L\": {\"stdout\": \
                     \"half\", \"stderr\": \"GPU is lost\", \"code\": 15, \"seconds\": 0.1}}' }";
     ns.apply(&deployment("web", metadata, "", ""));
-    ns.wait("pod -l app=web", WAITING, "ContainerCreating");
     ns.kubectl("rollout status deployment/web --timeout=120s").expect(0);
     let ran = ns.kubectl("exec deploy/web -- nvidia-smi -L").expect(15);
     assert_eq!(ran.out, "half");
@@ -133,8 +132,10 @@ fn a_container_that_crashes_again_and_again() {
     let metadata = "annotations: { testbed.runner/fail: crash-loop, testbed.runner/exit-code: '3', \
                     testbed.runner/logs: \"one\\ntwo\\nthe disk is full\" }";
     ns.apply(&deployment("web", metadata, "", probed));
-    ns.wait("pod -l app=web", ".status.containerStatuses[0].restartCount", "1");
-    ns.wait("pod -l app=web", ".status.containerStatuses[0].restartCount", "3");
+    until("it began three times more", || {
+        let count = ns.field("pod -l app=web", ".items[*].status.containerStatuses[0].restartCount");
+        count.parse().is_ok_and(|count: u32| count >= 3)
+    });
     ns.wait("pod -l app=web", WAITING, "CrashLoopBackOff");
     let code = ".status.containerStatuses[0].lastState.terminated.exitCode";
     assert_eq!(ns.field("pod -l app=web", &format!(".items[0]{code}")), "3");

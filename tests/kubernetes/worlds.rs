@@ -108,8 +108,9 @@ async fn the_server_itself_begins_again_in_the_middle_of_it() {
         .collect();
     let text = format!("{}{all}", deployment("slow", "annotations: { testbed.runner/delay: 6s }", "", ""));
     let pre_image = scene.pre_image("a", &text).await;
-    let act =
-        tokio::spawn(scene.world.actions.act(scene.call("a", 1, &text, json!({ "give_up_after": "1m" }))));
+    let mut call = scene.call("a", 1, &text, json!({ "give_up_after": "1m" }));
+    call.timeout = Duration::from_secs(300);
+    let act = tokio::spawn(scene.world.actions.act(call));
     let maps = |scene: &Scene| scene.ns.kubectl("get configmaps -o name").out.lines().count();
     until("some are applied, and not all", || maps(&scene) > 20);
     cluster.restart().unwrap();
@@ -124,6 +125,7 @@ async fn the_server_itself_begins_again_in_the_middle_of_it() {
     let back = {
         let mut call = scene.call("a", 1, &text, json!({}));
         call.key.direction = runner::saga::Direction::Compensation;
+        call.timeout = Duration::from_secs(300);
         tokio::spawn(scene.world.actions.undo(call, pre_image))
     };
     until("some are gone, and not all", || maps(&scene) < 100);

@@ -42,7 +42,7 @@ fn plan(steps: &[String]) -> String {
 /// A step that says that it began, waits for the file `go`, and says that it ended.
 fn waits(id: &str, on_stop: &str, rest: &str) -> String {
     let text = format!(
-        "echo start {id} >> @W@/log; touch @W@/began-{id}; until [ -e @W@/go ]; do sleep 0.01; done; touch @W@/{id}; echo end {id} >> @W@/log"
+        "echo start {id} >> @W@/log; touch @W@/began-{id}; until [ -e @W@/go ] || [ ! -d @W@ ]; do sleep 0.01; done; touch @W@/{id}; echo end {id} >> @W@/log"
     );
     let forward = script(&text).replace(" }", &format!(", on_stop = \"{on_stop}\" }}"));
     let compensate = script(&format!("rm -f @W@/{id}"));
@@ -140,7 +140,7 @@ fn the_second_signal_ends_at_once_and_what_was_in_flight_is_settled() {
 fn a_timeout_interrupts_and_the_probe_settles_it() {
     let lab = Lab::new();
     // Had its effect before it hung: it counts as done.
-    let hangs = "forward = { action = \"command\", script = 'echo run >> @W@/log; touch @W@/slow; sleep 600' }\ntimeout = \"300ms\"\ncompensate = \"nothing\"\n";
+    let hangs = "forward = { action = \"command\", script = 'echo run >> @W@/log; touch @W@/slow; sleep 600' }\ntimeout = \"3s\"\ncompensate = \"nothing\"\n";
     lab.plan("p", &plan(&[step("slow", &format!("{hangs}{PROBE}")), writes("z")]));
     lab.expect(0, "apply p/p.toml");
     assert_eq!(lab.seen("log"), "run\nz\n");
@@ -161,7 +161,7 @@ fn a_timeout_interrupts_and_the_probe_settles_it() {
 fn what_nobody_can_settle_needs_a_person() {
     for (word, log) in [("done", "run\nz\n"), ("undone", "run\nrun\nz\n")] {
         let lab = Lab::new();
-        let hangs = "forward = { action = \"command\", script = 'echo run >> @W@/log; [ -e @W@/again ] || { touch @W@/again; sleep 600; }; echo hi', outputs = { x = \"text\" } }\ntimeout = \"300ms\"\ncompensate = \"nothing\"\n";
+        let hangs = "forward = { action = \"command\", script = 'echo run >> @W@/log; [ -e @W@/again ] || { touch @W@/again; sleep 600; }; echo hi', outputs = { x = \"text\" } }\ntimeout = \"3s\"\ncompensate = \"nothing\"\n";
         let uses = "forward = { action = \"command\", script = 'echo z >> @W@/log; echo $X > @W@/x', env = { X = \"{{ steps.slow.outputs.x }}\" } }\ncompensate = \"nothing\"\n";
         lab.plan("p", &plan(&[step("slow", hangs), step("z", uses)]));
         lab.expect(6, "apply p/p.toml").says("runner resolve p-1 slow --as done").says("--as undone");
@@ -264,7 +264,7 @@ fn a_cut_off_way_back_to_a_step_is_finished_before_it_goes_forward() {
     let lab = Lab::new();
     let slow = step(
         "c",
-        "forward = { action = \"command\", script = 'echo c >> @W@/log' }\nprobe = { check = \"command\", argv = [\"false\"] }\ncompensate = { action = \"command\", script = 'touch @W@/began; until [ -e @W@/go ]; do sleep 0.01; done; echo undo c >> @W@/log' }",
+        "forward = { action = \"command\", script = 'echo c >> @W@/log' }\nprobe = { check = \"command\", argv = [\"false\"] }\ncompensate = { action = \"command\", script = 'touch @W@/began; until [ -e @W@/go ] || [ ! -d @W@ ]; do sleep 0.01; done; echo undo c >> @W@/log' }",
     );
     lab.plan("p", &plan(&[writes("a"), writes("b"), slow]));
     lab.expect(0, "apply p/p.toml");

@@ -101,12 +101,16 @@ fn axe() -> Option<String> {
         std::fs::create_dir_all(&cache).ok()?;
         // Into a folder of its own first: another test may be at it, and npm may be cut off.
         let fresh = tempfile::Builder::new().prefix("axe").tempdir_in(&cache).ok()?;
-        let installed = std::process::Command::new("npm")
-            .args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-            .arg(fresh.path())
-            .arg(format!("axe-core@{AXE}"))
-            .output();
-        if !installed.is_ok_and(|output| output.status.success()) {
+        let install = || {
+            std::process::Command::new("npm")
+                .args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+                .arg(fresh.path())
+                .arg(format!("axe-core@{AXE}"))
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
+        // A registry that does not answer once may answer the next time.
+        if !(0..3).any(|_| install()) {
             return None;
         }
         drop(std::fs::rename(fresh.keep(), cache.join(format!("axe-core-{AXE}"))));

@@ -269,7 +269,7 @@ fn soak_watches_and_goes_back_when_it_does_not_last() {
     let alive = house.path.join("soak/alive");
     let sampled = || house.run(&["--json", "events", "soak-2"]).out.contains("soak_sampled");
     while !sampled() {
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     fs::remove_file(&alive).unwrap();
     let said = worlds_support::said(child.wait_with_output().unwrap());

@@ -73,7 +73,7 @@ impl World {
                 attempt,
             },
             operation: operation_of(operation),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(300),
             folder: self.folder.path().to_owned(),
             cwd_override: None,
             places: Arc::new(self.places.clone()),

@@ -122,7 +122,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = quick(release, servers[&first].url());
         settings.down = Duration::from_millis(400);
-        settings.starting = Duration::from_millis(300);
+        settings.starting = Duration::from_millis(1_500);
         let home = HomeAssistant::start(folder.path(), 0, settings).await.unwrap();
         Self { home, servers, names: Mutex::new(names), played: Mutex::new(0), folder, _web: web }
     }

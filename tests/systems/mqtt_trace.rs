@@ -68,7 +68,7 @@ async fn play(what: &str, port: u16) -> usize {
                 if let Some(old) = players.insert(who.clone(), player)
                     && fighting
                 {
-                    assert!(old.thrown_out() > 0, "{what}: {scene}: the loser stays");
+                    old.until(&format!("thrown out ({what}: {scene})"), |old| old.thrown_out() > 0).await;
                 }
                 expected.insert(who, Vec::new());
             }

@@ -222,7 +222,7 @@ async fn a_timeout_and_a_stop_end_the_remote_process() {
     let file = world.path("pid");
     let script = "trap '' TERM; sleep 983 & echo $! > \"$F\"; echo seen; while :; do sleep 0.05; done";
     let mut call = world.call("a", 1, ssh(json!({ "script": script, "env": { "F": file } })));
-    call.timeout = Duration::from_millis(700);
+    call.timeout = Duration::from_secs(3);
     let settle = call.clone();
     let (cause, message, trace) = cut(world.actions.act(call).await);
     assert!(cause == CutCause::Timeout && message.contains("ended there"), "{message}");
@@ -295,9 +295,10 @@ async fn an_older_fencing_token_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_descendant_does_not_keep_the_action_and_is_named() {
+    // Which has its name when it has been executed.
+    const NAMED: &str = "sleep 979 & echo $!; until grep -q sleep /proc/$!/comm; do :; done";
     let (_sshd, world) = host!();
-    let call =
-        world.call("a", 1, ssh(json!({ "script": "sleep 979 & echo $!", "outputs": { "pid": "text" } })));
+    let call = world.call("a", 1, ssh(json!({ "script": NAMED, "outputs": { "pid": "text" } })));
     let (outputs, trace) = acted(world.actions.act(call).await);
     let pid: u32 = outputs["pid"].as_str().unwrap().parse().unwrap();
     assert_eq!((trace.left_running[0].pid, &*trace.left_running[0].name), (pid, "sleep"));
@@ -468,7 +469,7 @@ async fn a_stop_at_any_instant_leaves_nothing_running() {
     for (attempt, delay) in [(1, 0), (2, 0), (3, 5), (4, 15), (5, 30), (6, 60)] {
         let (sender, stop) = Stop::channel();
         let file = world.path(&format!("late{attempt}"));
-        let script = "sleep 0.2; echo > \"$F\"; exec sleep 975";
+        let script = "sleep 975; echo > \"$F\"";
         let mut call = world.call("a", attempt, ssh(json!({ "script": script, "env": { "F": file } })));
         call.stop = stop;
         let running = tokio::spawn(world.actions.act(call.clone()));

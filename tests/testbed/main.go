@@ -49,6 +49,9 @@ func main() {
 	flag.Parse()
 	began := time.Now()
 	parent := os.Getppid()
+	// Before anything is there that whoever ends it could wait for.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
 	if err := prepare(folder); err != nil {
 		fmt.Fprintln(stderr, "testbed:", err)
@@ -67,8 +70,6 @@ func main() {
 		}
 		os.Exit(code)
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	go func() { end(0, (<-signals).String()) }()
 	go func() {
 		for os.Getppid() == parent {

@@ -151,7 +151,7 @@ impl Browser {
     #[track_caller]
     pub fn says(&self, text: &str) {
         let mut seen = String::new();
-        let end = std::time::Instant::now() + Duration::from_secs(30);
+        let end = std::time::Instant::now() + Duration::from_secs(60);
         while !seen.contains(text) {
             assert!(std::time::Instant::now() < end, "the page never says {text:?}: {seen}");
             std::thread::sleep(Duration::from_millis(50));
@@ -167,14 +167,27 @@ impl Browser {
 
     #[track_caller]
     pub fn click(&self, css: &str) {
-        let element = self.find(css);
-        self.of("POST", &format!("/element/{element}/click"), &json!({}));
+        self.on(css, "click", &json!({}));
     }
 
     #[track_caller]
     pub fn write(&self, css: &str, text: &str) {
-        let element = self.find(css);
-        self.of("POST", &format!("/element/{element}/value"), &json!({ "text": text }));
+        self.on(css, "value", &json!({ "text": text }));
+    }
+
+    /// Does something with an element: with the one that is there when the page has just been renewed.
+    #[track_caller]
+    fn on(&self, css: &str, does: &str, body: &Value) {
+        let mut done = Value::Null;
+        until("the element stays", || {
+            done = self.command(
+                "POST",
+                &format!("/session/{}/element/{}/{does}", self.session, self.find(css)),
+                body,
+            );
+            done["error"] != "stale element reference"
+        });
+        assert!(done["error"].is_null(), "{css}: {done}");
     }
 
     /// Presses a key, where the focus is.

@@ -176,7 +176,7 @@ impl Drop for Serve {
 /// Waits for a condition, at most half a minute.
 #[track_caller]
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < end, "not so in time: {what}");
         std::thread::sleep(Duration::from_millis(20));
