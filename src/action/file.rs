@@ -96,7 +96,7 @@ impl Action for File {
         Box::pin(async move {
             let (attempt, log) = (call.key.to_string(), transport.log(call.log()));
             match transport.settle_on(&host, &attempt, &call.redactor, log, call.timeout).await {
-                Settled::Over | Settled::Gone => Settlement::Over,
+                Settled::Over | Settled::Gone(_) => Settlement::Over,
                 Settled::Ended(report) => {
                     let report = told_of_file(&place, *report);
                     Settlement::Ended(outcome_of(report, &Map::new(), &call.redactor, true))

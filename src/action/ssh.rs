@@ -48,7 +48,7 @@ impl Action for Ssh {
             let log = transport.log(call.log());
             let attempt = call.key.to_string();
             match transport.settle_on(&target, &attempt, &call.redactor, log, call.timeout).await {
-                Settled::Over | Settled::Gone => Settlement::Over,
+                Settled::Over | Settled::Gone(_) => Settlement::Over,
                 Settled::Ended(report) => {
                     Settlement::Ended(outcome_of(*report, &outputs, &call.redactor, true))
                 }

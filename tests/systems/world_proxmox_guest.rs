@@ -273,6 +273,30 @@ async fn a_command_without_a_pid_is_never_proved_over() {
     assert!(matches!(settled, Settlement::Unproved { .. }), "{settled:?}");
 }
 
+/// Whoever waited for it on the node is killed once the pid is known: it is found by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_s_script_that_is_killed_leaves_the_pid() {
+    let (pve, world) = node!();
+    let asked = slow_qm(&pve, ":");
+    let waits = "until [ -e go ]; do sleep 0.02; done; exit 3";
+    let call = world.call("a", 1, exec(json!({ "argv": ["sh", "-c", waits] })));
+    let acting = tokio::spawn(world.actions.act(call.clone()));
+    let at = pve.sshd.home().join(".cache/runner/test/attempts/r-1.a.forward.1");
+    let read = |name: &str| fs::read_to_string(at.join(name)).unwrap();
+    // It is asked for the end of what it has the pid of.
+    until("the pid is told", || fs::read_to_string(&asked).is_ok_and(|asked| asked.contains("exec-status")));
+    let number = |text: String, at: usize| text.split_whitespace().nth(at).unwrap().parse::<u32>().unwrap();
+    // The wrapper first, so that nobody writes down how the script ended.
+    for pid in [number(read("wrapper"), 1), number(read("pid"), 0)] {
+        support::sshd::kill("KILL", pid);
+    }
+    assert_eq!(cut(acting.await.unwrap()).0, CutCause::Connection);
+    fs::write(pve.place.guest(116).join("root/go"), "").unwrap();
+    let settled = world.actions.settle(call).await;
+    let Settlement::Ended(Outcome::Failed { message, .. }) = &settled else { panic!("{settled:?}") };
+    assert!(message.contains("exit status 3 in the guest"), "{message}");
+}
+
 /// The connection is lost while the guest is asked for the end of what still runs there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_lost_while_it_is_settled_proves_nothing() {

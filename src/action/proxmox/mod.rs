@@ -122,7 +122,7 @@ fn settle(transport: Transport, call: Call) -> BoxFuture<'static, Settlement> {
         };
         let (attempt, log) = (call.key.to_string(), transport.log(call.log()));
         match transport.settle_on(&guest.host, &attempt, &call.redactor, log, call.timeout).await {
-            Settled::Over | Settled::Gone => Settlement::Over,
+            Settled::Over | Settled::Gone(_) => Settlement::Over,
             Settled::Ended(report) => {
                 let report = told_of_container(&guest.host, guest.vmid, *report);
                 let stdout = report.seen.stdout.clone();

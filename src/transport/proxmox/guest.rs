@@ -120,22 +120,27 @@ impl Transport {
         timeout: Duration,
     ) -> GuestSettled {
         let began = tokio::time::Instant::now();
-        let (end, seen) = match self.settle_on(target, attempt, redactor, log, timeout).await {
+        let pid = match self.settle_on(target, attempt, redactor, log, timeout).await {
             Settled::Over => return GuestSettled::Over,
-            Settled::Gone => {
-                let why = format!("the script that waited for it on {} was killed", target.shown());
-                return GuestSettled::Unproved(unseen(target, vmid, &why));
+            Settled::Gone(first) => {
+                first.strip_prefix("pid ").and_then(|pid| pid.parse().ok()).ok_or_else(|| {
+                    let why = format!("the script that waited for it on {} was killed", target.shown());
+                    GuestSettled::Unproved(unseen(target, vmid, &why))
+                })
             }
             Settled::Unproved(reason) => return GuestSettled::Unproved(reason),
-            Settled::Ended(report) => read(target, vmid, *report),
+            Settled::Ended(report) => match read(target, vmid, *report) {
+                (GuestEnd::Running { pid, .. }, _) => Ok(pid),
+                (GuestEnd::Lost(message) | GuestEnd::Stopped(message), _) => {
+                    Err(GuestSettled::Unproved(unseen(target, vmid, &message)))
+                }
+                (GuestEnd::Forgotten(_), _) => Err(GuestSettled::Over),
+                (end, seen) => Err(GuestSettled::Ended(end, seen)),
+            },
         };
-        let pid = match end {
-            GuestEnd::Running { pid, .. } => pid,
-            GuestEnd::Lost(message) | GuestEnd::Stopped(message) => {
-                return GuestSettled::Unproved(unseen(target, vmid, &message));
-            }
-            GuestEnd::Forgotten(_) => return GuestSettled::Over,
-            end => return GuestSettled::Ended(end, seen),
+        let pid: u32 = match pid {
+            Ok(pid) => pid,
+            Err(settled) => return settled,
         };
         let left = timeout.saturating_sub(began.elapsed()).max(SLACK * 2);
         let mut env = environment(vmid, left.saturating_sub(SLACK));

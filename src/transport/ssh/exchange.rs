@@ -44,8 +44,9 @@ const READ_LEN: usize = 64 * 1024;
 pub(crate) enum Settled {
     /// It is over, or never started.
     Over,
-    /// Its process and its wrapper are over, and were killed: what another program did for it may go on.
-    Gone,
+    /// Its process and its wrapper are over, and were killed: what another program does for it may go on. With the first line
+    /// that it wrote, up to 64 bytes of it.
+    Gone(String),
     /// It ended like this.
     Ended(Box<Report>),
     /// It cannot be proved over.
@@ -162,8 +163,10 @@ impl Transport {
             return Settled::Unproved(format!("{host} does not say whether the attempt is over"));
         }
         match talk.word() {
-            Some(Mark::Over(how)) if how == "gone" => Settled::Gone,
-            Some(Mark::Over(_)) => Settled::Over,
+            Some(Mark::Over(how)) => match how.strip_prefix("gone") {
+                Some(first) => Settled::Gone(first.trim().to_owned()),
+                None => Settled::Over,
+            },
             Some(Mark::End(status, _)) => {
                 let end = End::Exit(*status);
                 let mut seen = talk.capture.finish();

@@ -271,7 +271,9 @@ rn_settle() {
     fi
     if [ -n "$rn_then" ] && ! rn_alive "$rn_wrapper" "$rn_wrapper_start" && ! rn_alive "$rn_pid" "$rn_pid_start"; then
       [ ! -f "$rn_at/exit" ] || rn_report
-      rn_say "over gone" >&2
+      # With what it said first, once the spool has it: a script that had something begun elsewhere says there what that is.
+      [ -s "$rn_at/out" ] || rn_nap
+      rn_say "over gone $(head -c 64 "$rn_at/out" 2>/dev/null | head -n 1)" >&2
       exit 0
     fi
     if [ "$(rn_now)" -ge "$rn_until" ]; then
