@@ -229,8 +229,9 @@ mod tests {
         let slots = Arc::new(Slots::new(folder.path().to_owned(), "boot".to_owned()));
         let long = format!("r-1/{}/forward/1", "x".repeat(64));
         let mut first = slots.take(&long).unwrap();
-        first.started(Ok(Process { pid: 4_000_000, start: u64::MAX, inode: None })).unwrap();
+        // As above; it lets its descriptor go when it is told of a process.
         rustix::fs::flock(first.file().unwrap(), FlockOperation::Unlock).unwrap();
+        first.started(Ok(Process { pid: 4_000_000, start: u64::MAX, inode: None })).unwrap();
         drop(first);
         drop(slots.take("r-1/b/forward/1").unwrap());
         let (_, record) = slots.find("r-1/b/forward/1").unwrap().unwrap();
