@@ -373,6 +373,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.following.abort();
+        self.home.halt();
     }
 }
 

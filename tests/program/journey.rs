@@ -128,6 +128,22 @@ impl Open {
     }
 }
 
+/// Its Frigates are gone in the same moment: that is no gap that Home Assistant saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_house_without_power_notes_nothing_any_more() {
+    let Open { lab, house, .. } = Open::new(Blueprint::default(), Outside::default()).await;
+    at_rest(&house).await;
+    let noted = || {
+        let file = fs::read_to_string(lab.path("house/homeassistant/homeassistant.json")).unwrap();
+        serde_json::from_str::<Value>(&file).unwrap()["gaps"].clone()
+    };
+    let before = noted();
+    drop(house);
+    // Longer than it takes to look at a server again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(noted(), before);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plan_says_what_is_there_and_changes_nothing() {
     let open = Open::new(Blueprint::default(), Outside::default()).await;

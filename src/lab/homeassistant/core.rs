@@ -147,6 +147,12 @@ impl Core {
         self.inner.shared.note_cameras(&gone);
     }
 
+    /// Ends what it does by itself, at once and unfinished; it goes on answering.
+    pub(super) fn halt(&self) {
+        self.ticks.abort();
+        self.inner.set_ups().values().chain(&self.broker).for_each(JoinHandle::abort);
+    }
+
     /// Whether it does all that it does.
     pub(super) fn runs(&self) -> bool {
         self.inner.memory().running

@@ -333,6 +333,15 @@ impl HomeAssistant {
         }
     }
 
+    /// Tries, hears and notes nothing any more, at once: what goes with it in the same power cut is no gap of a camera.
+    pub(crate) fn halt(&self) {
+        if let Ok(core) = self.shared.core.try_lock()
+            && let Some(core) = &*core
+        {
+            core.halt();
+        }
+    }
+
     /// Ends it as a power cut does: nothing is saved, nothing is remembered but what stood on file before.
     pub async fn stop(self) {
         self.supervisor.abort();
