@@ -120,27 +120,23 @@ impl Transport {
         timeout: Duration,
     ) -> GuestSettled {
         let began = tokio::time::Instant::now();
-        let pid = match self.settle_on(target, attempt, redactor, log, timeout).await {
+        let unproved = |why: &str| GuestSettled::Unproved(unseen(target, vmid, why));
+        let pid: u32 = match self.settle_on(target, attempt, redactor, log, timeout).await {
             Settled::Over => return GuestSettled::Over,
-            Settled::Gone(first) => {
-                first.strip_prefix("pid ").and_then(|pid| pid.parse().ok()).ok_or_else(|| {
-                    let why = format!("the script that waited for it on {} was killed", target.shown());
-                    GuestSettled::Unproved(unseen(target, vmid, &why))
-                })
-            }
+            Settled::Gone(first) => match first.strip_prefix("pid ").and_then(|pid| pid.parse().ok()) {
+                Some(pid) => pid,
+                None => {
+                    let host = target.shown();
+                    return unproved(&format!("the script that waited for it on {host} was killed"));
+                }
+            },
             Settled::Unproved(reason) => return GuestSettled::Unproved(reason),
             Settled::Ended(report) => match read(target, vmid, *report) {
-                (GuestEnd::Running { pid, .. }, _) => Ok(pid),
-                (GuestEnd::Lost(message) | GuestEnd::Stopped(message), _) => {
-                    Err(GuestSettled::Unproved(unseen(target, vmid, &message)))
-                }
-                (GuestEnd::Forgotten(_), _) => Err(GuestSettled::Over),
-                (end, seen) => Err(GuestSettled::Ended(end, seen)),
+                (GuestEnd::Running { pid, .. }, _) => pid,
+                (GuestEnd::Lost(why) | GuestEnd::Stopped(why), _) => return unproved(&why),
+                (GuestEnd::Forgotten(_), _) => return GuestSettled::Over,
+                (end, seen) => return GuestSettled::Ended(end, seen),
             },
-        };
-        let pid: u32 = match pid {
-            Ok(pid) => pid,
-            Err(settled) => return settled,
         };
         let left = timeout.saturating_sub(began.elapsed()).max(SLACK * 2);
         let mut env = environment(vmid, left.saturating_sub(SLACK));
